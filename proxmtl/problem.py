@@ -17,7 +17,7 @@ from proxmtl.counts import OracleCounts
 from proxmtl.data_term import DataTerm
 from proxmtl.designs import Design
 from proxmtl.label_arrays import SparseLabels, is_sparse
-from proxmtl.losses import Loss, SquaredHinge
+from proxmtl.losses import Loss, loss_of
 from proxmtl.posing import design_of, observed_design, targets_of
 from proxmtl.regularizers import (
     Regularizer,
@@ -83,7 +83,7 @@ class Problem(Certified, Shown):
         *,
         counts: OracleCounts | None = None,
     ) -> None:
-        _expect("loss", loss, Loss, "SquaredHinge()")
+        loss = loss_of(loss)
         _expect("design", design, Design, "SharedDesign(X)")
         _expect("targets", targets, Targets, "Targets.from_labels(Y)")
         design.check_device(targets)
@@ -103,7 +103,7 @@ class Problem(Certified, Shown):
         Y: Any,
         regularizers: Regularizer | Sequence[Regularizer] = (),
         *,
-        loss: Loss | None = None,
+        loss: Loss | str | None = None,
         fit_intercept: bool = True,
         sample_weight: Array | None = None,
         class_weight: ClassWeight = None,
@@ -121,8 +121,8 @@ class Problem(Certified, Shown):
             matrix, the entries that it stores are labels (also a stored 0), and all others are
             missing; time and memory then grow with their number (:class:`ObservedDesign`).
         regularizers : Regularizer or sequence of Regularizer
-        loss : Loss, optional
-            Default :class:`SquaredHinge`.
+        loss : Loss or str, optional
+            Default :class:`SquaredHinge`; a name as estimators take it, such as ``"logistic"``.
         fit_intercept : bool
             Whether each task has an intercept, which is not penalised.
         sample_weight, class_weight, reduction
@@ -140,8 +140,7 @@ class Problem(Certified, Shown):
         >>> result = minimize(problem, tol=1e-6)
         >>> result.coef, result.intercept
         """
-        loss = SquaredHinge() if loss is None else loss
-        _expect("loss", loss, Loss, "SquaredHinge()")
+        loss = loss_of("squared_hinge" if loss is None else loss)
         design = design_of(X, intercept=fit_intercept)
         if is_sparse(Y):
             with design.ranks.together():

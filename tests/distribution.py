@@ -24,7 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "build" / "dist"
 BUILD_SDIST = "import setuptools.build_meta as backend; backend.build_sdist({!r})"
-NEEDED = {"pyproject.toml", "README.md", "LICENSE", "proxmtl/py.typed", "proxmtl/__init__.pyi"}
+STUBS = {"proxmtl/__init__.pyi", "proxmtl/io/__init__.pyi"}
+NEEDED = {"pyproject.toml", "README.md", "LICENSE", "proxmtl/py.typed", *STUBS}
 EXAMPLES = 2
 """Of the README: estimators, and an optimisation problem."""
 
@@ -59,7 +60,7 @@ def check_wheel(path: Path) -> None:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     wanted = {
         re.sub(r"^(kernels|backbones)/", r"proxmtl/\1/", name)
-        for name in sources() | {"proxmtl/py.typed", "proxmtl/__init__.pyi"}
+        for name in sources() | {"proxmtl/py.typed", *STUBS}
     }
     assert wanted <= names, f"the wheel lacks {sorted(wanted - names)}"
     assert not names - wanted, f"the wheel holds {sorted(names - wanted)}"

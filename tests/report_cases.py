@@ -1,7 +1,7 @@
 """Runs for the tests of reports, without the fits."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -87,3 +87,14 @@ def sharing_of(gains, errors, shared=(True, True, True, False)):
         },
         index=NAMES,
     )
+
+
+def with_alone(run, noise=1.5):
+    """The run as one whose first two attributes share, with the scores of each attribute alone."""
+    held = run.held_out
+    worse = held.scores + noise * np.random.default_rng(3).standard_normal(held.scores.shape)
+    shared = (True, True, False, False)
+    sharing = sharing_of([0.1, 0.05, 0.0, -0.1], [0.02] * 4, shared)
+    kept = np.where(shared, worse, held.scores)
+    sharing = sharing.set_index(pd.Index(run.names))
+    return replace(run, held_out=held._replace(alone=kept), sharing=sharing)

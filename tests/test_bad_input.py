@@ -131,7 +131,11 @@ TABLE = {
     "groups of other tasks": (solve(groups=Groups.singletons(3)), "groups: made for 3 tasks, the labels have 2"),
     "uncovered task": (solve(groups=Groups.from_lists([[0]], n_items=2)), "groups: tasks [1] are in no group"),
     "overlap where disjoint": (lambda: GroupL2(Groups.from_lists([[0, 1], [1]]), 1.0), "use OverlappingGroupL2"),
-    "groups on another axis": (problem(terms=GroupL2(Groups.single(5), 1.0)), "W: shape (3, 2) does not have 5 items on axis -1"),
+    "groups on another axis": (problem(terms=GroupL2(Groups.single(5), 1.0)), "groups: of 5 tasks, and there are 2 (W has shape (3, 2), a column each)"),
+    # the loss
+    "loss of no name": (problem(loss="logit"), "loss: got 'logit'; give an object such as SquaredHinge()"),
+    "loss as a class": (problem(loss=SquaredHinge), "loss: got the class SquaredHinge; give an object"),
+    "latent loss of no name": (solve(loss="logit"), "'squared_hinge', 'logistic', 'squared', 'smoothed_hinge', 'huber'."),
     # the model
     "no group strength": (solve(group_strength=0.0), "group_strength: got 0.0; it must be > 0"),
     "negative group strength": (solve(group_strength=-1.0), "group_strength: got -1.0; it must be finite and >= 0"),

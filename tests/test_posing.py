@@ -9,6 +9,7 @@ import torch
 import proxmtl as pm
 from proxmtl.io import open_shards
 from proxmtl.label_coding import inferred_signs
+from proxmtl.losses import LOSS_NAMES, LOSSES
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((40, 5))
@@ -79,8 +80,10 @@ def test_other_labels_raise(labels, words):
 
 
 def test_a_loss_that_is_none_raises():
-    with pytest.raises(ValueError, match="loss: got a str"):
-        pm.Problem.of(X, SIGNS, loss="logistic")
+    with pytest.raises(ValueError, match=r"loss: got 'logit'; .*'logistic'"):
+        pm.Problem.of(X, SIGNS, loss="logit")
+    with pytest.raises(ValueError, match="loss: got a dict"):
+        pm.Problem.of(X, SIGNS, loss={})
 
 
 def test_coef_and_intercept_are_those_of_the_scores():
@@ -143,3 +146,17 @@ def test_limits_that_are_none_raise_by_their_names(option):
         pm.minimize(by_hand(), **option)
     with pytest.raises(ValueError, match="problem: got a ndarray"):
         pm.minimize(X)
+
+
+@pytest.mark.parametrize("name", LOSS_NAMES)
+def test_losses_are_given_by_name_too(name):
+    named, given = (pm.Problem.of(X, SIGNS, loss=loss) for loss in (name, LOSS_NAMES[name]))
+    W = torch.ones_like(named.zeros())
+    assert type(named.loss) is type(given.loss)
+    assert float(named.objective(W)) == float(given.objective(W))
+    assert pm.LatentMTL(loss=name).loss is LOSS_NAMES[name]
+
+
+def test_the_names_are_those_of_all_losses_of_a_label():
+    exported = {getattr(pm, name) for name in LOSSES if hasattr(pm, name)}
+    assert {type(loss) for loss in LOSS_NAMES.values()} == exported - {pm.WestonWatkins}

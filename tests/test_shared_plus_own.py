@@ -185,7 +185,7 @@ def test_paths_go_on_where_their_end_is_best():
     X, Y = shared_data(80, d=10, m=3, own=1.0, seed=2)
     model = SingleTaskClassifierCV(scoring=lambda _labels, values: -values.var(), **SMALL)
     with pytest.warns(
-        EdgeWarning, match=r"own_strength 1e\+04 is the highest of 15 values tried: a larger"
+        EdgeWarning, match=r"the best 'own_strength', 1e\+04, is the highest of 15 values tried"
     ):
         model.fit(X, Y)  # the more a ridge shrinks, the better
     assert model.cv_results_["own_strength"].max() > 10

@@ -21,6 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from proxmtl.cli.console import logged_warnings, make_console, say_warning
 from proxmtl.cli.crash import write_log
+from proxmtl.cli.input_paths import check_inputs
 from proxmtl.cli.missing import missing_package
 from proxmtl.cli.option_names import in_options, running, say_what_was_given
 from proxmtl.cli.ranks import check_command, first, speaks
@@ -119,6 +120,7 @@ class ReportingCommand(TyperCommand):
         check_command(self.name)
         try:
             with running(self), requesting(ctx):
+                check_inputs(ctx.params)
                 return super().invoke(ctx)
         except BaseException as end:
             note_options_of_file(ctx, end)

@@ -52,17 +52,19 @@ def evaluate(
 
       proxmtl evaluate runs/cnn photos --labels test.csv
     """
+    from proxmtl.io.outputs import settle_file
+
+    settle_file(out, force=force, inputs=(run, samples, labels))
+
     from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.run import named_groups
     from proxmtl.cli.scoring import Reading, labels_of, open_classifier, scored_labels
     from proxmtl.experiments import attribute_metrics, group_means
-    from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import attribute_table, group_table
     from proxmtl.wording import counted
 
-    settle_file(out, force=force, inputs=(run, samples, labels))
     opened = open_classifier(run)
     way = check_match(match)
     reading = Reading(scoring, id_column, match=way, task_column=task_column)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxmtl.cli import options
-from proxmtl.cli.image_options import ImageOptions
+from proxmtl.cli.image_options import ImageOptions, holds_images
 from proxmtl.cli.option_groups import grouped_options
 
 if TYPE_CHECKING:
@@ -146,9 +146,12 @@ def fit(
 
       proxmtl fit features.npy -l labels.csv -o runs/alone --single-task 0.01
     """
-    auto = ctx.params["auto"] = options.chosen_auto(ctx)
+    asked, auto = auto, options.chosen_auto(ctx)
+    ctx.params["auto"] = auto
     options.refuse_ignored(ctx)
     run.check()
+    if asked is None and not auto and single_task is None and holds_images(samples.features):
+        _say_what_is_not_searched()
 
     from proxmtl.cli.console import fit_progress, make_console
     from proxmtl.cli.fitting import fitting
@@ -204,13 +207,16 @@ def fit(
             "label_names": work.data.names,
             **({} if tol is None else {"tol": tol}),
         }
+        searched: dict[str, Any] = {
+            "threshold": least,
+            "random_state": split.seed,
+            "keep_single_task": True,  # the page shows what sharing changes
+        }
         model: LinearModel
         if auto and latent:
-            model = LatentMTLClassifierCV(
-                groups=chosen, threshold=least, random_state=split.seed, **common
-            )
+            model = LatentMTLClassifierCV(groups=chosen, **searched, **common)
         elif auto:
-            model = SharedPlusOwnClassifierCV(threshold=least, random_state=split.seed, **common)
+            model = SharedPlusOwnClassifierCV(**searched, **common)
         elif single_task is not None:
             model = SingleTaskClassifier(l2_strength=single_task, **common)
         else:
@@ -227,3 +233,13 @@ def fit(
         outcome = work.write(model, "fit", found)
     show_outcome(console, outcome, run.out)
     work.parts.tell(run.out)
+
+
+def _say_what_is_not_searched() -> None:
+    """Say that options of a model of given strengths have taken the place of the search."""
+    from proxmtl.cli.console import say_note
+
+    say_note(
+        "with the strengths, latent tasks or algorithm given, the latent model is fitted, and no "
+        "cross-validation finds out which attributes share; without these options it does (--auto)."
+    )

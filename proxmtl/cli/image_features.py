@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,15 +21,23 @@ from proxmtl.backbones.frozen import PRETRAINED, UNTRAINED, load_network
 from proxmtl.backbones.stream import undecodable
 from proxmtl.cli.console import keeping, say_note, say_warning
 from proxmtl.cli.inputs import check_classes, labels_for, read_groups, torch_device
+from proxmtl.cli.kept_features import (
+    is_whole,
+    kept,
+    known_of,
+    made_before,
+    place_beside,
+    record_of,
+)
 from proxmtl.cli.labels_of_test import read_with_test
 from proxmtl.cli.progress import item_progress
 from proxmtl.cli.skipped_images import present_images, say_skipped
 from proxmtl.io import InputError, ids_sidecar
-from proxmtl.io.beside import check_features, seal_beside
+from proxmtl.io.beside import seal_beside
 from proxmtl.io.identity import fingerprint
 from proxmtl.io.lock import FileLock
 from proxmtl.io.outputs import settle_file
-from proxmtl.io.seal import entry_of, read_sealed, write_sealed
+from proxmtl.io.seal import entry_of, write_sealed
 from proxmtl.io.tables import read_ids
 from proxmtl.io.temporaries import PREFIX
 from proxmtl.sources import Source, note_source
@@ -75,8 +82,9 @@ def _features(
 ) -> tuple[Path, dict[str, Any]]:
     """Make features of images by name, or find those made before.
 
-    They are kept in the file of the options, by default beside the run folder ``out``, with a
-    sealed record of the network and the images. An extraction that was interrupted is gone on with.
+    They are kept in the file of the options, by default beside the run folder ``out`` or that of
+    another run in the same place, with a sealed record of the network and the images. An extraction
+    that was interrupted is gone on with.
 
     Raises
     ------
@@ -103,40 +111,28 @@ def _features(
         "fit": fit,
         "fingerprint": fingerprint(network.tensors()),
     }
-    path = options.features_file or _beside(out)
     with item_progress("Looking at", "images") as progress:
         identity = {**made, "format": FORMAT, "images": _signature(found, progress)}
+    skip = options.skip_corrupt
+    path = options.features_file
+    if path is None:
+        path = made_before(place_beside(out), identity, found.ids, skip=skip)
     settle_file(path, force=True)
     clear_up(path)
-    skip = options.skip_corrupt
-    source = _kept(path, identity, found.ids, skip=skip)
+    source = kept(path, identity, found.ids, skip=skip)
     if source is None:
         with _alone(path):  # another process may have made them meanwhile
-            source = _kept(path, identity, found.ids, skip=skip)
+            source = kept(path, identity, found.ids, skip=skip)
             if source is None:
                 _make(found, network, path, options, identity)
                 source = source_of(images, found)  # of the images as they were used
-                write_sealed(_record(path), {**identity, "source": list(source)})
+                write_sealed(record_of(path), {**identity, "source": list(source)})
+                if options.features_file is None:
+                    say_note(f"features are kept in {path}, for further runs on these images")
     note_source(source)
     bad = sorted(set(found.ids).difference(read_ids(ids_sidecar(path))))
     say_skipped(missing, bad)
     return path, {**made, "features": str(path), "skipped": len(missing) + len(bad)}
-
-
-def _record(path: Path) -> Path:
-    """What the features of a file were made of, sealed."""
-    return path.with_suffix(".source.json")
-
-
-def _kept(path: Path, identity: dict[str, Any], ids: Sequence[str], *, skip: bool) -> Source | None:
-    """Hash of the images whose features are there; None if they are others, or not complete."""
-    known = _known(path) or {}
-    same = "source" in known and all(known.get(key) == value for key, value in identity.items())
-    if not (same and _is_whole(path, ids, skip=skip)):
-        return None
-    n_kept = len(np.load(path, mmap_mode="r"))
-    say_note(f"features of {counted(n_kept, 'image')} are there already, in {path}")
-    return Source(*known["source"])
 
 
 @contextlib.contextmanager
@@ -161,9 +157,9 @@ def _make(
     identity: dict[str, Any],
 ) -> None:
     """Extract features in place of those of other images or of another network."""
-    known, record = _known(path) or {}, _record(path)
+    known, record = known_of(path) or {}, record_of(path)
     same = all(known.get(key) == value for key, value in identity.items())
-    if same and _is_whole(path, found.ids, skip=options.skip_corrupt):
+    if same and is_whole(path, found.ids, skip=options.skip_corrupt):
         return  # a process that was killed then had yet to complete the record
     if not same:
         for stale in (path, ids_sidecar(path), seal_beside(path)):
@@ -298,8 +294,9 @@ def _labelled(samples: SampleOptions, match: MatchOptions) -> tuple[list[str], l
     if read.ids is None or read.counted:
         raise InputError(
             samples.labels,
-            "has no column of file names, by which its rows would be those of images; add one, "
-            "called 'image', or name it by --id-column.",
+            "has no column of file names, by which its rows would be those of images, but only "
+            f"attributes ({', '.join(map(repr, read.names[:5]))}{', ...' if read.names[5:] else ''}"
+            "); add one, called 'image', or name it by --id-column.",
         )
     if not match.min_positives:
         check_classes(samples.labels, read.values[:n_fitted], read.names)
@@ -327,12 +324,6 @@ def _installed() -> str:
     return UNTRAINED
 
 
-def _beside(out: Path) -> Path:
-    target = Path(os.path.realpath(out))
-    place = out.parent if target == out.absolute() else target.parent
-    return place / f"{target.name}.features.npy"
-
-
 def _signature(found: ImageFiles, progress: Any) -> str:
     """What tells whether images are the same: files by name, size and time."""
     seen, total = "", len(found.ids)
@@ -355,34 +346,3 @@ def source_of(source: Path, found: ImageFiles) -> Source:
             lines.update(f"{entry.sha256}  {name}\n".encode(errors="surrogateescape"))
     folder = source.parent if source.suffix.lower() == ".csv" else source
     return Source(str(folder), n_bytes, lines.hexdigest())
-
-
-def _known(path: Path) -> dict[str, Any] | None:
-    """Record of features that are there; None if there are none.
-
-    Raises
-    ------
-    InputError
-        If the file is there without a record, and so is none that may be replaced.
-    """
-    record = _record(path)
-    if not record.is_file():
-        if path.exists():
-            raise InputError(
-                path,
-                "the file exists, and no fit on images wrote it; give another name as --features, "
-                "or give it as FEATURES.",
-            )
-        return None
-    try:
-        return read_sealed(record, "it is written again.")
-    except InputError:
-        return None
-
-
-def _is_whole(path: Path, ids: Sequence[str], *, skip: bool) -> bool:
-    """Whether features that are there are complete: of all images, unless some may be skipped."""
-    if not (path.is_file() and seal_beside(path).is_file()):
-        return False
-    check_features(path, entry_of(path))
-    return skip or len(np.load(path, mmap_mode="r")) == len(ids)

@@ -68,7 +68,7 @@ IMAGE_OPTIONS = tuple(field.name for field in fields(ImageOptions))
 
 def holds_images(source: Path) -> bool:
     """Whether a path is one of images, and not of features, by what it is called and holds."""
-    from proxmtl.io.shards import holds_shards
+    from proxmtl.io.suffixes import holds_shards
 
     if source.suffix.lower() in {".tar", ".csv"}:
         return True

@@ -36,6 +36,7 @@ __all__ = [
     "MinPositives",
     "NumberOfLatents",
     "OwnStrength",
+    "Report",
     "RunFolder",
     "RunOptions",
     "SampleOptions",
@@ -118,6 +119,14 @@ OwnStrength = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0, max=SEEDS)]
+Report = Annotated[
+    bool | None,
+    typer.Option(
+        "--report/--no-report",
+        help="Also write report.html, the page of the command report; default: of fit on images.",
+        show_default=False,
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the run that is in the folder.")]
 
 
@@ -194,14 +203,7 @@ class RunOptions:
 
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write.")]
     force: Force = False
-    report: Annotated[
-        bool | None,
-        typer.Option(
-            "--report/--no-report",
-            help="Also write report.html, the page of the command report; default: for images.",
-            show_default=False,
-        ),
-    ] = None
+    report: Report = None
 
     def check(self) -> None:
         """Raise if the folder can't become this run, before what is heavy is imported."""

@@ -97,6 +97,11 @@ def write_fitted(
 
     def score() -> None:
         scores.append(scores_of(model, rows_of(data.X, scored)))
+        alone = getattr(model, "single_task_", None)
+        if alone is not None and model.sharing_.any():
+            scores.append(scores_of(alone, rows_of(data.X, scored)))
+        else:
+            scores.append(None)
         table = attribute_metrics(scores[0], data.Y[scored], data.names)
         tables["model"] = with_fitted_labels(table, data.Y[train])
 
@@ -144,6 +149,7 @@ def write_fitted(
             held,
             identified=data.ids is not None,
             probabilities=_probabilities(model, scores[0]),
+            alone=scores[1],
         )
         parts.save(PREDICTIONS_FILE, lambda: write_text(folder / PREDICTIONS_FILE, text()))
     if first():  # one rank writes what reads all features

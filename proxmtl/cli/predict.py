@@ -55,15 +55,17 @@ def predict(
 
       proxmtl predict runs/cnn photos --out predictions.csv --scores
     """
+    from proxmtl.io.outputs import settle_file
+
+    settle_file(out, force=force, inputs=(run, samples))
+
     from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.scoring import Reading, open_run
-    from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_ids, check_match
     from proxmtl.text_tables import table_line
     from proxmtl.wording import counted
 
-    settle_file(out, force=force, inputs=(run, samples))
     opened = open_run(run)
     way = check_match(match)
     reading = Reading(scoring, id_column, "samples", way, recognise=False)

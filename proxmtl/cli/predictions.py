@@ -27,6 +27,7 @@ def predictions_text(
     *,
     identified: bool,
     probabilities: NDArray[np.float64] | None = None,
+    alone: NDArray[np.float64] | None = None,
 ) -> str:
     """Scores of the rows held out: a line for each known label, in the long form of labels.
 
@@ -44,6 +45,8 @@ def predictions_text(
         Whether they are identifiers.
     probabilities
         (N, M), of a calibrated model.
+    alone
+        (N, M), scores of the single-task model beside one whose attributes share.
     """
     known = ~np.isnan(labels)
     where, which = np.nonzero(known)
@@ -55,6 +58,8 @@ def predictions_text(
     }
     if probabilities is not None:
         columns["probability"] = probabilities[known]
+    if alone is not None:
+        columns["score_alone"] = alone[known]
     text: str = pd.DataFrame(columns).to_csv(index=False, float_format="%.8g")
     return text
 
@@ -76,7 +81,7 @@ def parse_predictions(content: bytes, names: Sequence[str]) -> HeldOut:
         tuple(rows.tolist()),
         matrix("score"),
         matrix("label"),
-        matrix("probability") if "probability" in table else None,
+        *(matrix(name) if name in table else None for name in ("probability", "score_alone")),
     )
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from proxmtl.io.seal import Manifest
 
-__all__ = ["read_runs"]
+__all__ = ["epochs_of", "read_run", "read_runs"]
 
 _CURE = "run again the command that wrote it"
 
@@ -222,6 +222,12 @@ def _of_training(folder: Path) -> dict[str, Any]:
     }
 
 
+def epochs_of(source: Path | io.StringIO, last: float = math.inf) -> pd.DataFrame:
+    """Read figures by epoch, up to the last one."""
+    table = pd.read_csv(source)
+    return table[table["epoch"] <= last]
+
+
 def _epochs(folder: Path, last: float) -> pd.DataFrame | None:
     """Figures by epoch, up to that of the model: a run that is being prolonged has more.
 
@@ -231,7 +237,6 @@ def _epochs(folder: Path, last: float) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     try:
-        table = pd.read_csv(path)
-        return table[table["epoch"] <= last]
+        return epochs_of(path, last)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(path, f"is no table of epochs ({error}); {_CURE}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -37,13 +38,23 @@ def wants_page(asked: bool | None, *, default: bool) -> bool:
     return False
 
 
-def write_page(staging: Path, out: Path) -> None:
-    """Write the page of a run that lies in a staging folder and is to become ``out``."""
-    from proxmtl.cli.report_runs import read_run  # noqa: PLC0415 - heavy
+def write_page(staging: Path, out: Path, epochs: str | None = None) -> None:
+    """Write the page of a run that lies in a staging folder and is to become ``out``.
+
+    Parameters
+    ----------
+    staging, out
+        The folders.
+    epochs
+        Of a training: the figures of its epochs, as its ``history.csv`` has them.
+    """
+    from proxmtl.cli.report_runs import epochs_of, read_run  # noqa: PLC0415 - heavy
     from proxmtl.report.page import report_page  # noqa: PLC0415 - heavy
 
     seal_folder(staging, files_below(staging))  # what is read back is sealed
     asked = request()
     commands = {} if asked is None else {asked.command.name: asked.command}
     run = replace(read_run(staging, out.name, commands, pictures=True), folder=str(out))
+    if epochs is not None:  # they are written to the folder itself
+        run = replace(run, epochs=epochs_of(io.StringIO(epochs)))
     write_text(staging / PAGE_FILE, report_page([run]))

@@ -150,6 +150,7 @@ def train(
         bool,
         typer.Option("--tensorboard", help="Also write event files (needs 'proxmtl\\[logs]')."),
     ] = False,
+    report: options.Report = None,
     force: Annotated[
         bool, typer.Option("--force", help="Start over, replacing the run in the folder.")
     ] = False,
@@ -179,18 +180,10 @@ def train(
       --side 128 --shared-stages 9 --frozen-stages 4 --channels-last --learning-rate 0.001
     """
     options.refuse_ignored(ctx)
-    for path, right, what in (
-        (images.images, images.images.is_dir(), "no such folder; give the folder of the images"),
-        (images.labels, images.labels.is_file(), "no such file; check the path to the labels"),
-        (
-            images.groups,
-            images.groups is None or images.groups.is_file(),
-            "no such file; check the path to the groups",
-        ),
-    ):
-        if not right:
-            raise ValueError(f"{path}: {what}.")
 
+    from proxmtl.cli.run_page import wants_page
+
+    page = wants_page(report, default=False)
     from proxmtl.cli.training import Request, run_training
 
     run_training(
@@ -198,4 +191,5 @@ def train(
         out,
         force=force,
         tensorboard=tensorboard,
+        page=page,
     )

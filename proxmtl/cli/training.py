@@ -34,6 +34,7 @@ from proxmtl.cli.inputs import (
 from proxmtl.cli.parts import Parts
 from proxmtl.cli.progress import item_progress
 from proxmtl.cli.run import RUNNING, named_groups, recorded, scored_on
+from proxmtl.cli.run_page import PAGE_FILE, write_page
 from proxmtl.cli.trained import trained_metrics, trained_scores, write_trained
 from proxmtl.cli.training_folder import check_unfinished, claimed, naming_settings
 from proxmtl.cli.training_report import epoch_line, kept, summary, undone
@@ -42,9 +43,11 @@ from proxmtl.estimators.losses import resolve_loss
 from proxmtl.experiments import group_means
 from proxmtl.groups import Groups
 from proxmtl.io import read_labels, write_json, write_text
+from proxmtl.io.atomic import files_below
 from proxmtl.io.names import CONFIG_FILE, DESCRIPTION_FILE, HISTORY_FILE
 from proxmtl.io.outputs import settle_folder
 from proxmtl.io.run_folder import replaced_model
+from proxmtl.io.seal import seal_folder
 from proxmtl.latent import LatentMTL
 from proxmtl.latent.strengths import RelativeStrengths
 from proxmtl.report.tables import group_table
@@ -174,7 +177,12 @@ def _covering(groups: Groups | None) -> Groups | None:
 
 
 def run_training(
-    request: Request, out: Path, *, force: bool = False, tensorboard: bool = False
+    request: Request,
+    out: Path,
+    *,
+    force: bool = False,
+    tensorboard: bool = False,
+    page: bool = False,
 ) -> None:
     """Train, or go on with it, and write the run folder."""
     if tensorboard:
@@ -183,11 +191,17 @@ def run_training(
     with claimed(out), sources_read() as sources:
         if not force:
             check_unfinished(out, request.epochs)
-        _train(request, out, sources, force=force, tensorboard=tensorboard)
+        _train(request, out, sources, force=force, tensorboard=tensorboard, page=page)
 
 
 def _train(
-    request: Request, out: Path, sources: list[Source], *, force: bool, tensorboard: bool
+    request: Request,
+    out: Path,
+    sources: list[Source],
+    *,
+    force: bool,
+    tensorboard: bool,
+    page: bool,
 ) -> None:
     console = make_console()
     config, augmentation = request.config(), request.augmentation()
@@ -271,6 +285,7 @@ def _train(
             groups=groups,
             scores=scores if len(test) else None,
         )
+        _save_page(staging, out, parts, trainer, wanted=page)
     # as it changes with each epoch it is in no manifest, but for one that a user has sealed again
     write_text(out / HISTORY_FILE, trainer.figures())
     console.print(group_table(means, title=f"Scores on {on}"))
@@ -281,6 +296,13 @@ def _train(
         console.print(rejected, soft_wrap=True)
     console.print(f"\nrun folder -> {shown_path(out)}")
     parts.tell(out, "the same command without --force" if force else "the same command")
+
+
+def _save_page(staging: Path, out: Path, parts: Parts, trainer: Trainer, *, wanted: bool) -> None:
+    """Write the page of a run that is to become ``out``, if it is wanted."""
+    if wanted:
+        parts.save(PAGE_FILE, lambda: write_page(staging, out, trainer.figures()))
+        seal_folder(staging, files_below(staging))
 
 
 def _attributes(request: Request) -> tuple[tuple[str, ...], Groups | None]:

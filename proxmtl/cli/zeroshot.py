@@ -101,6 +101,10 @@ def zeroshot(
       proxmtl zeroshot runs/cnn photos --matrix matrix.csv --classes unseen.csv
       --held-out photos --held-out-labels labels.csv
     """
+    from proxmtl.io.outputs import settle_file
+
+    settle_file(out, force=force, inputs=(run, samples, matrix, classes, held_out, held_out_labels))
+
     import numpy as np
     import pandas as pd
 
@@ -109,12 +113,10 @@ def zeroshot(
     from proxmtl.cli.scoring import Reading, join_scored, labels_of, open_classifier
     from proxmtl.experiments import attribute_priors, direct_attribute_prediction, same_signature
     from proxmtl.io import InputError, read_classes
-    from proxmtl.io.outputs import settle_file
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import class_table
     from proxmtl.wording import counted
 
-    settle_file(out, force=force, inputs=(run, samples, matrix, classes, held_out, held_out_labels))
     opened = open_classifier(run)
     reading = Reading(scoring, match=check_match(match))
     known, signatures = _read_matrix(matrix, opened.names, id_column)
@@ -123,8 +125,6 @@ def zeroshot(
     if opened.named_samples and given.ids is None:
         raise InputError(classes, "has no column of file names; add one first, called 'image'.")
     held_labels = labels_of(opened, held_out_labels, reading)
-    if not held_out.exists():
-        raise InputError(held_out, "nothing is there; check the path of --held-out.")
     scored = opened.scores(samples, reading, given.ids)
     joined = join_scored(scored, samples, given.rows(classes), reading.match)
     scored = scored.part(joined.first)

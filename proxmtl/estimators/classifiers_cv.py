@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.utils.validation import check_is_fitted
 
+from proxmtl.estimators.calibration import calibration
 from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.cross_validated import OwnSearch, SharedSearch
 from proxmtl.estimators.inputs import each_task
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.scoring import SCORINGS, Score, Scoring, of_classes, scoring_of
 from proxmtl.estimators.thresholds import check_threshold, chosen_thresholds, cut_of
-from proxmtl.estimators.verdict import calibration
 
 __all__ = ["SearchedClassifier", "SharedPlusOwnClassifierCV", "SingleTaskClassifierCV"]
 
@@ -40,11 +40,16 @@ class SearchedClassifier(LinearAttributeClassifier):
     def _calibrate(
         self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
     ) -> NDArray[np.float64]:
-        self.calibration_, shift = calibration(held_out, labels.numbers, weights)
+        self.calibration_, shift, _ = calibration(held_out, labels.numbers, weights)
         self.thresholds_ = chosen_thresholds(
             self._given.threshold, held_out + shift, labels, self.calibration_
         )
         return shift
+
+    def _evidence(
+        self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
+    ) -> float:
+        return calibration(held_out, labels.numbers, weights).log_evidence
 
     @property
     def decision_thresholds_(self) -> Array:
@@ -171,9 +176,15 @@ class SharedPlusOwnClassifierCV(SearchedClassifier, SharedSearch):
     fallback : bool
         Whether attributes that are expected to lose by sharing keep a single-task classifier.
         False: all attributes share, at the best strength for that, unless nothing is then shared.
+    keep_single_task : bool
+        Whether the best single-task classifiers of the search are fitted and kept, too, to compare
+        decisions with theirs.
 
     Attributes
     ----------
+    single_task_ : SharedPlusOwnClassifierCV
+        With ``keep_single_task``: this model as it is where no attribute shares. It is not saved by
+        :func:`proxmtl.estimators.save_model`.
     sharing_ : ndarray of bool, shape (M,)
         The attributes that share.
     shared_coef_ : ndarray of shape (M, D)

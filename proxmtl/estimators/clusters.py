@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,13 +13,16 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import silhouette_score
 
 from proxmtl.estimators.convex import minimised
-from proxmtl.estimators.grouping import distinct, resolve_groups
+from proxmtl.estimators.grouping import distinct, part_of, resolve_groups
 from proxmtl.groups import Groups
 from proxmtl.latent.strengths import strength_units
 from proxmtl.problem import Problem
 from proxmtl.regularizers import SquaredFrobenius, UnsupportedError
 
-__all__ = ["cluster_attributes", "groups_for", "is_auto"]
+if TYPE_CHECKING:
+    from proxmtl.estimators.search import Fold
+
+__all__ = ["GroupsOfFolds", "cluster_attributes", "groups_for", "is_auto"]
 
 Array = NDArray[np.float64]
 
@@ -151,3 +155,19 @@ def _alikeness(labels: Array, coef: Array) -> Array:
     share = both / (both + RELIABLE)
     alike: Array = (share * np.abs(correlation) + np.abs(unit @ unit.T)) / (share + 1)
     return (alike + alike.T) / 2
+
+
+@dataclass
+class GroupsOfFolds:
+    """Groups of a training part's attributes: the given ones, or clusters of that part (cached)."""
+
+    given: Groups | None
+    found: dict[bytes, Groups] = field(default_factory=dict)
+
+    def __call__(self, fold: Fold) -> Groups:
+        if self.given is not None:
+            return part_of(self.given, fold.columns)
+        rows = fold.test.tobytes()
+        if rows not in self.found:
+            self.found[rows] = groups_for("auto", fold.problem, fold.sample_weight, None)
+        return self.found[rows]

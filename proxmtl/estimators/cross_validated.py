@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,10 +13,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from proxmtl.estimators.alone import without_sharing
 from proxmtl.estimators.base import Array, LinearModel
-from proxmtl.estimators.clusters import groups_for, is_auto
+from proxmtl.estimators.clusters import GroupsOfFolds, groups_for, is_auto
 from proxmtl.estimators.convex import minimised
-from proxmtl.estimators.grouping import part_of, resolve_groups
+from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.paths import alone_beside, followed
@@ -81,6 +82,7 @@ class OwnSearch(LinearModel):
     cv_results_: pd.DataFrame = field(init=False)
     result_: Result[torch.Tensor] | LatentResult = field(init=False)
     _shared: Any = field(init=False)  # shared part of the final fit
+    single_task_: Any = field(init=False)  # where single-task models are kept
     results_: list[Result[torch.Tensor] | LatentResult] = field(init=False)
 
     def _score_by(self) -> Score:
@@ -95,6 +97,13 @@ class OwnSearch(LinearModel):
         Weights are those of the loss, (N, M). Implemented by the classifier or regressor base.
         """
         raise NotImplementedError
+
+    def _evidence(
+        self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
+    ) -> float:
+        """How well the scores of held-out rows tell the labels, where candidates score alike."""
+        del held_out, labels, weights
+        return 0.0
 
     def _paths(self) -> list[list[Pair]]:
         """Initial candidates, as paths to be followed with warm starts."""
@@ -146,7 +155,7 @@ class OwnSearch(LinearModel):
             "reduction": self.reduction,
         }
 
-        groups_in, searches = _GroupsOfFolds(groups), itertools.count()
+        groups_in, searches = GroupsOfFolds(groups), itertools.count()
 
         def run(paths: list[list[Pair]]) -> Searched:
             folds = folds_of(X, labels, splits, standardize=given.standardize, **options)
@@ -173,17 +182,27 @@ class OwnSearch(LinearModel):
                 candidates += [pair for path in further for pair in path]
                 found = joined(found, run(further))
         for edge in ends(candidates, found.means, self.flat):
-            warn(f"{type(self).__name__}: {edge}", EdgeWarning)
+            # in quotes: it is a column of the table, and no option that could be given
+            what = f"the best '{edge.name}', {edge.value:.4g}, is the {edge.side} of {edge.tried}"
+            warn(
+                f"{type(self).__name__}: {what} values tried, to which the search has extended its "
+                "path; one beyond it may be better. The table of candidates (cv_results_, in a run "
+                "folder candidates.csv) tells what the last steps gained.",
+                EdgeWarning,
+            )
         posed = X.posed(labels, intercept=given.fit_intercept, reduction=self.reduction)
         problem = Problem(options["loss"], posed.design, posed.targets)
         if groups is None:
             groups = groups_for("auto", problem, posed.sample_weight, self.label_names_)
         passes = found.passes + problem.counts.passes
         units = self._strength_units(problem, groups, posed.sample_weight)
-        careful = given.one_standard_error
+        weights = X.label_weights(posed)
+        deciding: dict[str, Any] = {
+            "one_standard_error": given.one_standard_error,
+            "evidence": lambda held_out: self._evidence(held_out, labels, weights),
+        }
         alone, shared = (
-            best_of(candidates, found, shared=kind, one_standard_error=careful)
-            for kind in (False, True)
+            best_of(candidates, found, shared=kind, **deciding) for kind in (False, True)
         )
         assert alone is not None
         self.sharing_ = sharing(found, alone, shared, fallback=getattr(given, "fallback", True))
@@ -192,23 +211,36 @@ class OwnSearch(LinearModel):
             chosen[self.sharing_] = shared
         self.groups_ = groups
         pairs = [(a * units.shared, own * units.own) for a, own in candidates]
-        coef, intercept = self._refitted(problem, pairs, chosen, groups, watch)
+        fits = self._refits(problem, pairs, chosen, groups, watch)
         if self.sharing_.any() and not self._something_is_shared():
             self.sharing_[:] = False  # at the chosen strength, nothing is shared in the final fit
             chosen[:] = alone
-            coef, intercept = self._refitted(problem, pairs, chosen, groups, watch)
+            fits = self._refits(problem, pairs, chosen, groups, watch)
+        coef, intercept = _of_each(fits, chosen)
         strengths = np.array(pairs)[chosen]
         # the fit of the sharing attributes comes last; it represents all unless another ended early
         self.result_ = min(reversed(self.results_), key=lambda result: result.status.ok)
         self._set_parts(coef)
         held_out = np.take_along_axis(found.held_out, chosen[None, None, :], axis=0)[0]
-        shift = self._calibrate(held_out, labels, X.label_weights(posed))
+        shift = self._calibrate(held_out, labels, weights)
         lines = report(found, (alone, shared), self.sharing_, labels)
         lines["shared_strength"], lines["own_strength"] = strengths.T
         names = self.label_names_ if self.label_names_ is not None else range(n_attributes)
         self.report_ = lines.set_index(pd.Index(names, name="attribute"))
         self.cv_results_ = table(candidates, found)
         self.search_passes_ = passes
+        if getattr(given, "keep_single_task", False):
+            fitted = fits.get(alone) or self._aside(
+                problem, pairs[alone], groups, watch, f"solve-{alone}"
+            )
+            self.single_task_ = without_sharing(
+                self,
+                fitted,
+                found.held_out[alone],
+                labels=labels,
+                weights=weights,
+                report=report(found, (alone, None), np.zeros_like(self.sharing_), labels),
+            )
         return coef, intercept + shift
 
     def _strength_units(
@@ -265,24 +297,27 @@ class OwnSearch(LinearModel):
         bias = coef.new_zeros(coef.shape[1]) if intercept is None else intercept
         return coef.numpy(), bias.numpy()
 
-    def _refitted(
+    def _refits(
         self,
         problem: Problem,
         pairs: Sequence[Pair],
         chosen: NDArray[np.intp],
         groups: Groups,
         watch: Watch,
-    ) -> tuple[Array, Array]:
-        """Coefficients and intercepts of each attribute at the pair of strengths chosen for it."""
-        D = len(problem.design.split(problem.zeros())[0])
-        coef, intercept = np.zeros((D, len(chosen))), np.zeros(len(chosen))
+    ) -> dict[int, tuple[Array, Array]]:
+        """Fits of all rows at the pairs of strengths that were chosen, by their numbers."""
         self._shared, self.results_ = None, []
-        for number in np.unique(chosen):
-            mine = chosen == number
-            fitted = self._refit(problem, pairs[number], groups, watch, f"solve-{number}")
-            for all_of_them, own in zip((coef, intercept), fitted, strict=True):
-                all_of_them[..., mine] = own[..., mine]
-        return coef, intercept
+        return {
+            number: self._refit(problem, pairs[number], groups, watch, f"solve-{number}")
+            for number in np.unique(chosen).tolist()
+        }
+
+    def _aside(self, *refit: Any) -> tuple[Array, Array]:
+        """Fit all rows, as `_refit`, and keep its result out of the estimator's results."""
+        kept, self.results_ = self.results_, []
+        fitted = self._refit(*refit)
+        self.results_ = kept
+        return fitted
 
     def _something_is_shared(self) -> bool:
         """Whether the shared part of the final fit is non-zero."""
@@ -315,20 +350,17 @@ class OwnSearch(LinearModel):
         return hasattr(self, "coef_")
 
 
-@dataclass
-class _GroupsOfFolds:
-    """Groups of a training part's attributes: the given ones, or clusters of that part (cached)."""
-
-    given: Groups | None
-    found: dict[bytes, Groups] = field(default_factory=dict)
-
-    def __call__(self, fold: Fold) -> Groups:
-        if self.given is not None:
-            return part_of(self.given, fold.columns)
-        rows = fold.test.tobytes()
-        if rows not in self.found:
-            self.found[rows] = groups_for("auto", fold.problem, fold.sample_weight, None)
-        return self.found[rows]
+def _of_each(
+    fits: Mapping[int, tuple[Array, Array]], chosen: NDArray[np.intp]
+) -> tuple[Array, Array]:
+    """Coefficients (D, M) and intercepts (M,) of each attribute in the fit chosen for it."""
+    D = len(next(iter(fits.values()))[0])
+    coef, intercept = np.zeros((D, len(chosen))), np.zeros(len(chosen))
+    for number, fitted in fits.items():
+        mine = chosen == number
+        for all_of_them, own in zip((coef, intercept), fitted, strict=True):
+            all_of_them[..., mine] = own[..., mine]
+    return coef, intercept
 
 
 class SharedSearch(SharedScores, OwnSearch):
@@ -336,6 +368,7 @@ class SharedSearch(SharedScores, OwnSearch):
 
     groups: Any = None
     fallback: bool = True
+    keep_single_task: bool = False
 
     sharing_: NDArray[np.bool_] = field(init=False)
     groups_: Groups = field(init=False)

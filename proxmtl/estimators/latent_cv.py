@@ -35,6 +35,7 @@ class LatentSearch(TaskScores, OwnSearch):
 
     groups: Any = None
     fallback: bool = True
+    keep_single_task: bool = False
     max_passes: int = 500
     tol: float = 1e-3
 
@@ -142,7 +143,7 @@ class LatentMTLClassifierCV(SearchedClassifier, LatentSearch):
         Groups of attributes that select latent tasks together; they may overlap. An attribute in no
         group is a group of one. ``"auto"``: clusters of attributes with similar labels and
         classifiers, found in each training part. None: one group of all attributes.
-    fallback : bool
+    fallback, keep_single_task : bool
         As for :class:`SharedPlusOwnClassifierCV`.
     max_passes, tol
         Budget of the final fit, and its tolerance: on the relative duality gap of single-task
@@ -162,6 +163,8 @@ class LatentMTLClassifierCV(SearchedClassifier, LatentSearch):
         The attributes' own parts; for an attribute that does not share, its coefficients.
     n_latents_ : int
         K; 0 if nothing is shared.
+    single_task_ : LatentMTLClassifierCV
+        As for :class:`SharedPlusOwnClassifierCV`.
     report_ : pandas.DataFrame
         As for :class:`SharedPlusOwnClassifierCV`; ``shared_strength`` is :math:`\mu = \lambda`.
 
@@ -180,11 +183,11 @@ class LatentMTLRegressorCV(SearchedRegressor, LatentSearch):
 
     Parameters
     ----------
-    groups, fallback, max_passes, tol
+    groups, fallback, keep_single_task, max_passes, tol
         As for :class:`LatentMTLClassifierCV`.
 
     Attributes
     ----------
-    sharing_, L_, S_, V_, n_latents_, groups_
+    single_task_, sharing_, L_, S_, V_, n_latents_, groups_
         As for :class:`LatentMTLClassifierCV`; ``S_`` and ``V_`` in the units of the labels.
     """

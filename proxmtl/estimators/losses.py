@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from proxmtl.losses import Huber, Logistic, Loss, SmoothedHinge, Squared, SquaredHinge
+from proxmtl.losses import LOSS_NAMES, Loss
 
-__all__ = ["LOSS_NAMES", "REAL_LOSSES", "check_real_loss", "resolve_loss"]
-
-LOSS_NAMES: dict[str, Loss] = {
-    "squared_hinge": SquaredHinge(),
-    "logistic": Logistic(),
-    "squared": Squared(),
-    "smoothed_hinge": SmoothedHinge(),
-    "huber": Huber(),
-}
-"""Name -> loss of a label -1 or +1, with the default of its parameter if it has one."""
+__all__ = ["REAL_LOSSES", "check_real_loss", "resolve_loss"]
 
 REAL_LOSSES = ("squared", "huber")
 """Names of the losses that take real labels."""

@@ -90,12 +90,12 @@ class SharedPlusOwnRegressorCV(SearchedRegressor, SharedSearch):
 
     Parameters
     ----------
-    groups, fallback
+    groups, fallback, keep_single_task
         As for :class:`SharedPlusOwnClassifierCV`.
 
     Attributes
     ----------
-    sharing_, shared_coef_, shared_directions_, shared_loadings_, n_shared_, groups_
+    single_task_, sharing_, shared_coef_, shared_directions_, shared_loadings_, n_shared_, groups_
         As for :class:`SharedPlusOwnClassifierCV`, in the units of the labels as given.
     report_ : pandas.DataFrame
         One row per attribute: number of labels, whether it shares, score on held-out rows with its

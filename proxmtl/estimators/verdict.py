@@ -1,25 +1,25 @@
-"""Conclusions from the folds: the best candidate, the attributes that share, the calibration."""
+"""Conclusions from the folds: the best candidate, and the attributes that share."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.search import Searched
 from proxmtl.selection.edges import Edge, edges_of
 
 __all__ = [
+    "Evidence",
     "Pair",
     "best_of",
     "beyond_the_end",
-    "calibration",
     "ends",
     "leading",
     "report",
@@ -29,11 +29,13 @@ __all__ = [
 
 TIES = 1e-7
 """Relative difference of scores that rounding of float32 decision values may cause."""
-FLAT = 1e-3
-"""Minimum slope of a sigmoid, per standard deviation of the scores."""
+ALIKE = 0.01
+"""Difference of log evidences up to which candidates tell labels equally well."""
 
 Pair = tuple[float, float]
 """A candidate: strengths of the shared part (inf: none) and of the own part, in their units."""
+Evidence: TypeAlias = Callable[[NDArray[np.float32]], float]
+"""How well the scores of held-out rows, (N, M), tell the labels: a logarithm of a likelihood."""
 
 
 def sharing(
@@ -73,52 +75,6 @@ def _gains(
         mean = np.nanmean(gains, axis=0)
         error = np.nanstd(gains, axis=0, ddof=1) / np.sqrt(count)
     return mean, np.where(count > 1, error, np.inf)
-
-
-def calibration(
-    held_out: NDArray[np.float32], signs: NDArray[np.float64], weights: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Slopes of the sigmoids and shifts of the intercepts, ``p = sigmoid(slope (z + shift))``.
-
-    Parameters
-    ----------
-    held_out
-        Decision values of held-out rows, (N, M); NaN for rows that never were.
-    signs
-        Labels -1, +1 and NaN, (N, M).
-    weights
-        Weights of the labels in the loss, (N, M).
-    """
-    slopes, shifts = np.ones(signs.shape[1]), np.zeros(signs.shape[1])
-    for m in range(signs.shape[1]):
-        seen = ~(np.isnan(signs[:, m]) | np.isnan(held_out[:, m]))
-        y = signs[seen, m] > 0
-        if y.any() and not y.all():
-            z, w = held_out[seen, m].astype(np.float64), weights[seen, m].astype(np.float64)
-            slopes[m], shifts[m] = _sigmoid(z, y, w / w.mean())
-    return slopes, shifts
-
-
-def _sigmoid(
-    z: NDArray[np.float64], y: NDArray[np.bool_], weights: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Slope and shift of one attribute, by maximum likelihood with Platt's targets."""
-    middle = float(z.mean())
-    spread = max(float(z.std()), 1e-6 * abs(middle), 1e-12)
-    targets = np.where(y, (y.sum() + 1) / (y.sum() + 2), 1 / ((~y).sum() + 2))
-    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
-    model.fit(
-        np.tile((z - middle) / spread, 2)[:, None],
-        np.repeat([1, 0], len(z)),
-        np.concatenate([weights * targets, weights * (1 - targets)]),
-    )
-    slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
-    if slope < FLAT:
-        # a score without information keeps a minimal slope, so that it still orders the rows
-        slope = FLAT
-        yes = float(np.sum(weights * targets))
-        offset = float(np.log(yes) - np.log(np.sum(weights) - yes))
-    return slope / spread, offset * spread / slope - middle
 
 
 def report(
@@ -197,11 +153,18 @@ def ends(candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0
 
 
 def best_of(
-    candidates: Sequence[Pair], found: Searched, *, shared: bool, one_standard_error: bool = False
+    candidates: Sequence[Pair],
+    found: Searched,
+    *,
+    shared: bool,
+    evidence: Evidence,
+    one_standard_error: bool = False,
 ) -> int | None:
     """Index of the best candidate with (or without) a shared part; None if there is none.
 
-    With ``one_standard_error``: of the strongest one within a standard error of the best.
+    Where several have the best score, as where all of them order all rows correctly, it is the
+    strongest of those whose held-out scores tell the labels best. With ``one_standard_error``: the
+    strongest one within a standard error of the best.
     """
     means = found.means
     known = np.isfinite(means)
@@ -213,7 +176,11 @@ def best_of(
         error = float(np.nan_to_num(_standard_error(found.by_fold)[best]))
         close = [i for i in numbers if means[i] >= means[best] - error]
         return max(close, key=lambda i: candidates[i])
-    return best
+    tied = [i for i in numbers if means[i] >= means[best] - TIES * abs(means[best])]
+    if len(tied) == 1:
+        return best
+    known_by = [evidence(found.held_out[i]) for i in tied]
+    return next(i for i, each in zip(tied, known_by, strict=True) if each >= max(known_by) - ALIKE)
 
 
 def leading(means: NDArray[np.float64]) -> int:

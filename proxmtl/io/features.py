@@ -20,8 +20,9 @@ from proxmtl.io.parquet import read_parquet
 from proxmtl.io.row_files import pick
 from proxmtl.io.rows import Rows
 from proxmtl.io.seal import Entry
-from proxmtl.io.shards import holds_shards, open_shards
+from proxmtl.io.shards import open_shards
 from proxmtl.io.sparse_files import as_csr, sparse_members
+from proxmtl.io.suffixes import holds_shards
 from proxmtl.naming import NameIndex
 from proxmtl.row_sources import MEMORY, FeatureRows, MappedRows
 from proxmtl.sources import note_source, open_source

@@ -13,7 +13,7 @@ from proxmtl.io.atomic import write_text
 from proxmtl.io.errors import InputError
 from proxmtl.io.rows import Rows
 from proxmtl.io.sparse_labels import read_sparse_labels
-from proxmtl.io.tables import is_id_header, read_table
+from proxmtl.io.tables import is_id_header, no_column, read_table
 from proxmtl.naming import name_key
 from proxmtl.text_tables import table_line
 from proxmtl.wording import counted
@@ -119,12 +119,7 @@ def read_labels(
 
 def _task_index(table: Table, task_column: str) -> int:
     if task_column not in table.header:
-        raise InputError(
-            table.path,
-            f"there is no column {task_column!r} for the tasks; the header has "
-            f"{', '.join(map(repr, table.header[:20]))}{', ...' if table.header[20:] else ''}.",
-            line=1,
-        )
+        raise no_column(table.path, table.header, task_column, "the tasks")
     index = table.header.index(task_column)
     if index == table.id_index:
         raise InputError(

@@ -14,16 +14,15 @@ from proxmtl.io.errors import InputError
 from proxmtl.io.parquet_rows import ParquetRows
 from proxmtl.io.row_files import Mark, mark_of, npy_rows, opened, safetensors_rows
 from proxmtl.io.seal import Entry
+from proxmtl.io.suffixes import SHARD_SUFFIXES
 from proxmtl.io.tables import read_ids
 from proxmtl.machine import available_memory
 from proxmtl.row_sources import MEMORY, FeatureRows, JoinedRows
 from proxmtl.sources import Source
 from proxmtl.wording import counted
 
-__all__ = ["SHARD_SUFFIXES", "Shards", "holds_shards", "open_shards"]
+__all__ = ["Shards", "open_shards"]
 
-SHARD_SUFFIXES = (".npy", ".safetensors", ".parquet")
-"""Suffixes of files that are read row by row."""
 SAMPLED, EVERY = 1 << 16, 1 << 26
 """A checksum of a shard is of 64 KiB in every 64 MiB, and of its end."""
 
@@ -169,11 +168,6 @@ def open_shards(
     _check_alike(shards)
     _check_memory(shards, memory)
     return Shards(whole, shards, memory)
-
-
-def holds_shards(folder: Path) -> bool:
-    """Whether a folder has files that :func:`open_shards` takes."""
-    return any(path.suffix.lower() in SHARD_SUFFIXES for path in folder.iterdir())
 
 
 def _in_folder(folder: Path) -> list[Path]:

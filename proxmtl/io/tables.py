@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxmtl.io.errors import InputError
-from proxmtl.naming import name_key
+from proxmtl.naming import NameIndex, name_key
 from proxmtl.text_tables import Row, TextTableError, read_text_table
 from proxmtl.wording import counted, warn
 
@@ -145,6 +145,17 @@ def read_ids(path: str | Path, *, id_column: str | None = None) -> tuple[str, ..
     return ids
 
 
+def no_column(path: Path, header: list[str], name: str, what: str) -> InputError:
+    """Error of a table that lacks a column that was asked for by name."""
+    names = f"{', '.join(map(repr, header[:20]))}{', ...' if header[20:] else ''}"
+    return InputError(
+        path,
+        f"there is no column {name!r} for {what}; {NameIndex(header).advice(name)} The header has "
+        f"{names}.",
+        line=1,
+    )
+
+
 def is_id_header(header: str) -> bool:
     """Whether a column of this header, as the first of a table, holds identifiers."""
     return _plain(header) in ID_HEADERS
@@ -159,12 +170,7 @@ def _find_id_column(
 ) -> int | None:
     if id_column is not None:
         if id_column not in header:
-            raise InputError(
-                path,
-                f"there is no column {id_column!r} for the row identifiers; the header has "
-                f"{', '.join(map(repr, header[:20]))}{', ...' if header[20:] else ''}.",
-                line=1,
-            )
+            raise no_column(path, header, id_column, "the row identifiers")
         return header.index(id_column)
     first = 0 if is_id_header(header[0]) else None
     if "id" not in header:

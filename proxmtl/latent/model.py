@@ -21,7 +21,7 @@ from proxmtl.latent.parts import Parts
 from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.result import Features, Labels, LatentResult, is_shared
 from proxmtl.latent.starts import INITS, made_start
-from proxmtl.losses import Loss, SquaredHinge
+from proxmtl.losses import Loss, SquaredHinge, loss_of
 from proxmtl.posing import design_of, observed_design
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.row_sources import is_rows
@@ -87,7 +87,7 @@ class LatentMTL:
     reduction : "mean", "sum" or "task_mean"
         As for :meth:`Targets.from_labels`; the paper has ``"sum"``.
     class_weight : "balanced", (weight of -1, weight of +1) or None
-    loss : Loss
+    loss : Loss or str
     max_passes : float
         Budget of passes over the data, including those of the start.
     tol : float
@@ -125,11 +125,10 @@ class LatentMTL:
     def __post_init__(self) -> None:
         for each in fields(self):
             object.__setattr__(self, each.name, as_python(getattr(self, each.name)))
+        object.__setattr__(self, "loss", loss_of(self.loss))
         if self.algorithm not in ALGORITHMS:
-            known = ", ".join(map(repr, ALGORITHMS[:-1]))
-            raise ValueError(
-                f"algorithm: got {self.algorithm!r}; use {known} or {ALGORITHMS[-1]!r}."
-            )
+            known = f"{', '.join(map(repr, ALGORITHMS[:-1]))} or {ALGORITHMS[-1]!r}"
+            raise ValueError(f"algorithm: got {self.algorithm!r}; use {known}.")
         if self.revive and self.algorithm not in ("auto", "gram"):
             raise ValueError(
                 f"revive: algorithm={self.algorithm!r} brings no latent back; leave revive out, or "

@@ -35,14 +35,24 @@ class GroupLayout:
             or not -W.ndim <= self.axis < W.ndim
             or W.shape[self.axis] != self.groups.n_items
         ):
-            raise ValueError(
-                f"W: shape {tuple(W.shape)} does not have {self.groups.n_items} items on axis "
-                f"{self.axis}, as the groups do; check the groups or the axis."
-            )
+            raise ValueError(self._misfit(W))
         moved = W.movedim(self.axis, -1)
         shape = moved.shape
         return moved.reshape(math.prod(shape[:-1]), shape[-1]), lambda M: M.reshape(shape).movedim(
             -1, self.axis
+        )
+
+    def _misfit(self, W: Tensor) -> str:
+        """Say that the groups are of more or fewer items than a parameter has."""
+        n, shape = self.groups.n_items, tuple(W.shape)
+        if W.ndim != 2 or self.axis not in (-1, 0, 1):
+            return f"groups: of {n} items, and W of shape {shape} has no {n} on axis {self.axis}."
+        there = shape[self.axis]
+        what, line = ("features", "row") if self.axis == 0 else ("tasks", "column")
+        return (
+            f"groups: of {n} {what}, and there are {there} (W has shape {shape}, a {line} each); "
+            f"give groups of all {there} (Groups.from_lists(..., n_items={there}); who is in no "
+            "group is not penalised), or another axis."
         )
 
     def indices(self, device: torch.device) -> tuple[Tensor, Tensor]:

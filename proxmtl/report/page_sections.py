@@ -23,6 +23,7 @@ from proxmtl.report.page_tables import (
     latent_table,
 )
 from proxmtl.report.searches import search_charts
+from proxmtl.report.sharing_section import add_changes
 
 if TYPE_CHECKING:
     from proxmtl.report.runs import Model, ReportedRun
@@ -35,7 +36,16 @@ MOST_CELLS = 6000
 
 def add_sections(page: Page) -> None:
     """Add the sections of a page to it, in their order."""
-    for build in (_scores, _comparison, _examples, _latents, _probabilities, _convergence, _search):
+    for build in (
+        _scores,
+        _comparison,
+        add_changes,
+        _examples,
+        _latents,
+        _probabilities,
+        _convergence,
+        _search,
+    ):
         build(page)
 
 

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from proxmtl.report.comparison import Comparison
-    from proxmtl.report.runs import Latents, Model
+    from proxmtl.report.runs import HeldOut, Latents, Model
 
 __all__ = [
     "Cell",
     "Column",
     "PageTable",
     "attribute_table",
+    "change_table",
     "decision_table",
     "group_table",
     "latent_table",
@@ -152,10 +153,10 @@ def _model_columns(model: Model, table: pd.DataFrame, *, several: bool) -> list[
     over = model.label if several else ""
     found = [
         Column("AP %", "average precision, with 95 % interval", over=over),
+        Column("AUC %", "area under the ROC curve, with 95 % interval", over=over),
         Column("accuracy %", "right decisions, with 95 % interval", over=over),
     ]
     if not several:
-        found.insert(1, Column("AUC %", "area under the ROC curve, with 95 % interval"))
         found.append(Column("majority %", "accuracy of always giving the more frequent answer"))
         if np.isfinite(table["f1"]).any():
             found.append(Column("F1 %", "of the decisions on the rows held out"))
@@ -172,14 +173,14 @@ def _model_cells(table: pd.DataFrame, name: str, *, several: bool) -> list[Cell]
     gain = bool(np.isfinite(table["gain"]).any())
     f1 = not several and bool(np.isfinite(table["f1"]).any())
     if name not in table.index:
-        return [Cell("–")] * (2 + gain)
+        return [Cell("–")] * (3 + gain)
     row = table.loc[name]
     found = [
         _share(row["ap"], row["ap_low"], row["ap_high"]),
+        _share(row["auc"], row["auc_low"], row["auc_high"]),
         _share(row["accuracy"], row["accuracy_low"], row["accuracy_high"]),
     ]
     if not several:
-        found.insert(1, _share(row["auc"], row["auc_low"], row["auc_high"]))
         found.append(_share(row["majority"]))
     if f1:
         found.append(_share(row["f1"]))
@@ -254,6 +255,55 @@ def decision_table(models: Sequence[tuple[Model, pd.DataFrame]], names: Sequence
                 line.append(Cell(f"{row['threshold']:.2f}", value=float(row["threshold"])))
             line += [_share(row[key]) for key in ("precision", "recall", "f1")]
         page.rows.append(line)
+    return page
+
+
+def change_table(
+    first: HeldOut,
+    other: HeldOut,
+    attributes: Sequence[str],
+    comparison: Comparison,
+    names: Sequence[str],
+) -> PageTable:
+    """One line an attribute: the difference of AP, and decisions that one model alone gets right.
+
+    Parameters
+    ----------
+    first, other
+        Scores of the same labels by both.
+    attributes
+        Of these scores.
+    comparison
+        Of both.
+    names
+        Attributes of the page, in its order.
+    """
+    page = PageTable(
+        "Decisions that sharing changes",
+        [
+            Column("attribute", number=False),
+            Column("Δ AP", "points of AP by sharing, with 95 % interval"),
+            Column("put right", "decisions that are wrong alone, and right by sharing"),
+            Column("put wrong", "decisions that are right alone, and wrong by sharing"),
+            Column("labels", "labels held out"),
+        ],
+    )
+    known = np.isfinite(first.labels)
+    right_first, right_other = (
+        known & ((held.scores > 0) == (held.labels > 0)) for held in (first, other)
+    )
+    counts = np.stack(
+        [
+            (~right_first & right_other).sum(axis=0),
+            (right_first & ~right_other).sum(axis=0),
+            known.sum(axis=0),
+        ]
+    )
+    column = {name: number for number, name in enumerate(attributes)}
+    for name in names:
+        if name in column:
+            figures = [_count(float(count)) for count in counts[:, column[name]]]
+            page.rows.append([_name(name), _difference(comparison, name), *figures])
     return page
 
 

@@ -29,6 +29,8 @@ class HeldOut(NamedTuple):
     """(N, M), 1 or 0; NaN = missing."""
     probabilities: NDArray[np.float64] | None
     """(N, M); None where the model is not calibrated."""
+    alone: NDArray[np.float64] | None = None
+    """(N, M), scores of the single-task model of the same search, where the run keeps them."""
 
     def same_samples(self, other: HeldOut) -> bool:
         """Whether both are of the same labels of the same samples."""
@@ -38,12 +40,12 @@ class HeldOut(NamedTuple):
         """Some of the attributes, and the samples that have a label of one of them."""
         labels = self.labels[:, columns]
         kept = np.flatnonzero(~np.isnan(labels).all(axis=1))
-        values = self.probabilities
+        others = (self.probabilities, self.alone)
         return HeldOut(
             tuple(self.rows[row] for row in kept),
             self.scores[:, columns][kept],
             labels[kept],
-            None if values is None else values[:, columns][kept],
+            *(None if values is None else values[:, columns][kept] for values in others),
         )
 
 

@@ -127,6 +127,7 @@ def broken(monkeypatch, tmp_path):
     def slip(*arguments):
         raise KeyError("lost")
 
+    (tmp_path / "run").mkdir()
     monkeypatch.setattr("proxmtl.cli.scoring.open_run", slip)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "proxmtl"

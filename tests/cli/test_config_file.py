@@ -73,6 +73,7 @@ def test_what_the_line_says_is_not_blamed_on_the_file(program, files):
 
 def test_what_the_work_objects_to_is_named_with_its_file(program, files):
     (files / "o.toml").write_text("labels = 'none.csv'\nalgorithm = 'magic'\ntol = -1.0")
+    (files / "none.csv").touch()
     said = {
         (): "o.toml has tol = -1.0.",
         ("--tol", "1"): "o.toml has algorithm = 'magic'.",

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxmtl.estimators import SingleTaskRegressor, load_model, save_model
+from proxmtl.estimators import SingleTaskClassifierCV, SingleTaskRegressor, load_model, save_model
 
 FIT = ("fit", "x.npy", "--labels", "y.csv", "--out", "run")
 
@@ -28,6 +28,30 @@ def test_thresholds_of_a_fit_are_those_of_its_predictions(program, files):
     accuracy = pd.read_csv(files / "m.csv")["accuracy"].mean()
     labels = pd.read_csv(files / "y.csv").to_numpy()
     assert accuracy == pytest.approx(model.score(X, labels), abs=1e-4)
+
+
+def test_a_run_whose_attributes_share_keeps_the_scores_of_each_alone(program, files):
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((150, 12))
+    common = rng.standard_normal((12, 2)) @ rng.standard_normal((2, 5))
+    Y = (X @ common + rng.standard_normal((150, 5)) > 0).astype(float)
+    Y[:110][rng.random((110, 5)) < 0.6] = np.nan
+    np.save(files / "x.npy", X)
+    pd.DataFrame(Y, columns=list("abcde")).to_csv(files / "y.csv", index=False)
+    assert program(*FIT, "--auto", "--no-report")[0] == 0
+    shared = pd.read_csv(files / "run" / "sharing.csv").set_index("attribute")["shared"]
+    table = pd.read_csv(files / "run" / "predictions.csv")
+    split = pd.read_csv(files / "run" / "split.csv")["part"].to_numpy() == "fitted"
+    assert shared.any()
+    alone = SingleTaskClassifierCV(random_state=0).fit(X[split], Y[split])
+    scores = pd.DataFrame(alone.decision_function(X), columns=list("abcde"))
+    expected = [
+        scores[name][row] for name, row in zip(table["attribute"], table["row"], strict=True)
+    ]
+    np.testing.assert_allclose(table["score_alone"], expected, rtol=1e-2, atol=1e-2)
+    sharing = table["attribute"].map(shared).to_numpy(bool)
+    differs = (table["score"] - table["score_alone"]).abs() > 0.02
+    assert differs[sharing].any()
 
 
 @pytest.mark.parametrize(

@@ -298,3 +298,39 @@ def test_a_page_that_cannot_be_made_is_said_before_the_work(program, photos, mon
     assert code == 0
     assert "there will be no report.html" in err
     assert not (photos / "run" / "report.html").exists()
+
+
+def test_features_beside_another_run_are_found_and_spoken_of(program, photos, looked_at):
+    code, _, err = program(*FIT, *QUICK)
+    assert code == 0, err
+    assert "features are kept in run.features.npy" in err
+    assert len(looked_at) > 0
+    looked_at.clear()
+    again = [*FIT[:5], "second", *FIT[6:], *QUICK]
+    code, _, err = program(*again)
+    assert code == 0, err
+    assert "features of 40 images are there already, in run.features.npy" in err
+    assert not looked_at
+    assert not (photos / "second.features.npy").exists()
+    assert config_of(photos / "second")["images"]["features"] == "run.features.npy"
+
+    # those of another network, and those that have changed, are left alone
+    before = (photos / "run.features.npy").read_bytes()
+    code, _, err = program(*again[:5], "third", *again[6:], "--fit", "stretch")
+    assert code == 0, err
+    assert "features are kept in third.features.npy" in err
+    assert (photos / "run.features.npy").read_bytes() == before
+    (photos / "run.features.npy").write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    code, _, err = program(*again[:5], "fourth", *again[6:])
+    assert code == 0, err
+    assert "features are kept in fourth.features.npy" in err
+
+
+def test_strengths_that_take_the_search_away_are_spoken_of(program, photos):
+    given = ("--own-strength", "0.1", "--max-passes", "5", "--no-report")
+    code, _, err = program(*FIT, *given)
+    assert code == 0, err
+    assert "no cross-validation finds out which attributes share" in err
+    code, _, err = program(*FIT, *QUICK, "--force")
+    assert code == 0, err
+    assert "no cross-validation" not in err

@@ -19,6 +19,8 @@ import pytest
     ],
 )
 def test_options_are_checked_before_a_file_is_read(program, files, options, said):
+    for name in ("none.npy", "none.csv"):  # nothing that could be read
+        (files / name).touch()
     code, _, err = program("fit", "none.npy", "-l", "none.csv", "-o", "run", *options)
     assert code == 2
     assert said in err

@@ -60,9 +60,25 @@ for command in sys.argv[1:]:
     for arguments in ([command, "--help"], [command, "--nonsense"], ["no-command"]):
         code = CliRunner().invoke(app, arguments).exit_code
         assert code == (0 if "--help" in arguments else 2), (command, code)
-for arguments in (["nowhere", "-l", "no.csv"], [".", "-l", "no.csv"]):
-    result = CliRunner().invoke(app, ["train", *arguments, "-o", "run"])
-    assert result.exit_code == 2 and "no such" in result.stderr, result
+for line in (
+    "train nowhere -l no.csv -o run",
+    "train . -l no.csv -o run",
+    "fit no.npy -l no.csv -o run",
+    "fit . -l no.csv -o run",
+    "tune no.npy -l no.csv -o run",
+    "extract nowhere -o x.npy",
+    "predict nowhere no.npy -o p.csv",
+    "predict . . -o folder/p.csv",
+    "evaluate nowhere no.npy -l no.csv",
+    "inspect nowhere",
+    "report . nowhere",
+    "compare . nowhere",
+    "rerun nowhere -o run",
+    "zeroshot nowhere no.npy -m m.csv -c c.csv --held-out h --held-out-labels l.csv",
+):
+    result = CliRunner().invoke(app, line.split())
+    said = "does not exist" if "predict ." in line else "no such"
+    assert result.exit_code == 2 and said in result.stderr, (line, result.stderr)
 heavy = ("torch", "numpy", "pandas", "sklearn", "scipy", "matplotlib", "numba", "PIL")
 print([name for name in heavy if name in sys.modules])
 """
@@ -82,7 +98,8 @@ from proxmtl.cli.app import app
 for command in ("fit", "tune"):
     result = CliRunner().invoke(app, [command, "x.npy", "-l", "y.csv", "-o", "run"])
     assert result.exit_code == 2 and "already holds a run" in result.stderr, result
-print([name for name in ("sklearn", "pandas", "matplotlib", "numba") if name in sys.modules])
+heavy = ("torch", "sklearn", "pandas", "matplotlib", "numba")
+print([name for name in heavy if name in sys.modules])
 """
 
 

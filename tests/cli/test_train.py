@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from proxmtl.backbones.training import AttributeCNN
+from proxmtl.io.seal import read_manifest
 
 SMALL = ["--side", "16", "--epochs", "2", "--max-passes", "20", "--batch-size", "16"]
 COMMAND = ["train", "photos", "-l", "photos.csv", "-o", "cnn", "--learning-rate", "0.001", *SMALL]
@@ -20,6 +21,21 @@ MARKER = '{"command": "train", "request": {}}'
 def objectives(folder):
     lines = (folder / "history.csv").read_text().splitlines()
     return [line.split(",")[1] for line in lines[1:]]
+
+
+def test_the_page_of_a_training_is_that_of_the_command_report(program, photos, monkeypatch):
+    monkeypatch.setattr("proxmtl.report.rendering.vega_bundle", lambda: "window.vegaEmbed = 0;")
+    code, _, err = program(*COMMAND, "--epochs", "2", "--report")
+    assert code == 0, err
+    run = photos / "cnn"
+    read_manifest(run).check()
+    assert "report.html" in read_manifest(run).entries
+    page = (run / "report.html").read_text()
+    assert "mean AP by epoch" in page
+    assert ".proxmtl" not in page  # the folder in which it was made
+    assert program("report", "cnn", "-o", "again.html")[0] == 0
+    again = (photos / "again.html").read_text()
+    assert page.count('"epoch"') == again.count('"epoch"') > 0
 
 
 def test_training_writes_a_run_and_goes_on(program, photos):

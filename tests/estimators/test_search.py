@@ -8,7 +8,12 @@ import torch
 from strategies import classification
 
 import proxmtl as pm
-from proxmtl.estimators import SharedPlusOwnClassifierCV, SingleTaskClassifierCV, paths
+from proxmtl.estimators import (
+    LatentMTLClassifierCV,
+    SharedPlusOwnClassifierCV,
+    SingleTaskClassifierCV,
+    paths,
+)
 from proxmtl.estimators.paths import followed
 from proxmtl.estimators.racing import promising
 
@@ -196,3 +201,32 @@ def test_weights_that_overflow_are_no_start():
     model = SharedPlusOwnClassifierCV(cv=2, random_state=0, standardize=False)
     with pytest.raises(ValueError, match="overflow or vanish in float32"):
         model.fit((1e-44 * X).astype(np.float32), Y)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fallback"),
+    [
+        (SharedPlusOwnClassifierCV, True),
+        (SharedPlusOwnClassifierCV, False),
+        (LatentMTLClassifierCV, False),
+    ],
+)
+def test_the_single_task_model_beside_is_that_of_its_own_estimator(kind, fallback):
+    rng = np.random.default_rng(1)
+    X, directions = rng.normal(size=(120, 8)), rng.normal(size=(8, 2))
+    Y = (X @ directions @ rng.normal(size=(2, 4)) + rng.normal(size=(120, 4)) > 0).astype(float)
+    Y[rng.random(Y.shape) < 0.6] = np.nan
+    options = {"cv": 2, "random_state": 0, "tol": 1e-5, "threshold": "f1"}
+    model = kind(fallback=fallback, keep_single_task=True, **options).fit(X, Y)
+    plain = kind(fallback=fallback, **options).fit(X, Y)
+    assert model.sharing_.any()
+    assert model.sharing_.all() or fallback
+    np.testing.assert_array_equal(model.decision_function(X), plain.decision_function(X))
+    assert len(model.results_) == len(plain.results_)
+    assert not hasattr(plain, "single_task_")
+    alone, own = model.single_task_, SingleTaskClassifierCV(**options).fit(X, Y)
+    assert not alone.sharing_.any()
+    np.testing.assert_allclose(alone.predict_proba(X), own.predict_proba(X), atol=5e-3)
+    np.testing.assert_allclose(alone.thresholds_, own.thresholds_, atol=5e-3)
+    np.testing.assert_array_equal(alone.report_["score"], own.report_["score"])
+    assert (np.abs(alone.predict_proba(X) - model.predict_proba(X)) > 0.02).any()

@@ -128,6 +128,11 @@ BAD = {
     "twice": ("red,red\n1,0\n", None, ["'red' twice"]),
     "same id": ("id,red\na,1\nb,0\na,1\n", None, ["line 4", "'a'", "line 2", "unique"]),
     "no id column": ("red\n1\n", "key", ["line 1", "no column 'key'", "'red'"]),
+    "an id column misspelled": (
+        "photo,red\na,1\n",
+        "foto",
+        ["line 1", "no column 'foto'", "is it 'photo'?", "'photo', 'red'"],
+    ),
     "quotes": ('red\n"1\n', None, ["not readable as CSV"]),
 }
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import DESKTOP, PHONE, launched, needs_browser
-from report_cases import EVIL, Album, run_of
+from report_cases import EVIL, Album, run_of, with_alone
 
 from proxmtl.report.page import report_page
 from proxmtl.report.runs import Latents
@@ -37,7 +37,8 @@ def page_file(tmp_path):
         pictures=Album(),
     )
     path = tmp_path / "report.html"
-    path.write_text(report_page([first, run_of("second", EVIL, noise=2.0)]), encoding="utf-8")
+    runs = [with_alone(first), run_of("second", EVIL, noise=2.0)]
+    path.write_text(report_page(runs), encoding="utf-8")
     return path
 
 

@@ -10,12 +10,16 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from report_cases import EVIL, NAMES, run_of, sharing_of
+from report_cases import EVIL, NAMES, Album, run_of, sharing_of, with_alone
 
+from proxmtl.experiments import average_precision
 from proxmtl.report import page as page_module
 from proxmtl.report.comparison import compare_models
 from proxmtl.report.page import LARGEST_PAGE, report_page
+from proxmtl.report.page_parts import Page
+from proxmtl.report.page_sections import add_sections
 from proxmtl.report.runs import Latents, models_of
+from proxmtl.report.sharing_section import add_changes
 from proxmtl.report.verdict import comparison_sentence, headline, run_warnings
 
 
@@ -321,3 +325,63 @@ def test_a_comparison_without_intervals_says_none():
         "b against a: +0.0 points of mean AP; "
         "ahead for 0 and behind for 0 of 4 attributes in common."
     )
+
+
+def test_what_sharing_changes_is_counted_by_attribute():
+    run = with_alone(run_of(noise=0.7))
+    held = run.held_out
+    page = Page([run])
+    add_changes(page)
+    (section,) = page.sections
+    (table,) = section.tables
+    assert [row[0].text for row in table.rows] == NAMES[:2]
+    known = ~np.isnan(held.labels)
+    right, alone = (
+        known & ((scores > 0) == (held.labels > 0)) for scores in (held.scores, held.alone)
+    )
+    for m, row in enumerate(table.rows):
+        seen = known[:, m]
+        ap = [
+            average_precision(z[seen, m], held.labels[seen, m]) for z in (held.alone, held.scores)
+        ]
+        assert row[1].value == pytest.approx(ap[1] - ap[0])
+        counts = [(right & ~alone)[:, m].sum(), (alone & ~right)[:, m].sum(), known[:, m].sum()]
+        assert [cell.value for cell in row[2:]] == counts
+    better, worse = ((right & ~alone)[:, :2].sum(), (alone & ~right)[:, :2].sum())
+    said = " ".join(section.text)
+    assert (
+        f"shared model gets {better} right that the single-task model gets wrong, and {worse}"
+        in said
+    )
+    assert not section.examples  # it was made of features
+
+
+def test_images_that_sharing_decides_otherwise_are_shown():
+    page = Page([with_alone(run_of(noise=0.7, pictures=Album()))])
+    add_changes(page)
+    ((block,),) = [section.examples for section in page.sections]
+    assert [strip.title for strip in block.strips] == [
+        "Wrong with the single-task model, right with the shared model",
+        "Right with the single-task model, wrong with the shared model",
+    ]
+
+
+def test_runs_in_which_nothing_is_shared_have_no_such_section():
+    nobody = with_alone(run_of())
+    nobody = replace(nobody, sharing=nobody.sharing.assign(shared=False))
+    for run in (nobody, run_of()):
+        page = Page([run])
+        add_changes(page)
+        assert not page.sections
+
+
+def test_pages_of_several_runs_have_the_auc_of_each():
+    page = Page([run_of("a"), run_of("b", noise=2.0)])
+    add_sections(page)
+    table = next(t for t in page.sections[0].tables if t.caption == "Scores by attribute")
+    columns = [m for m, column in enumerate(table.columns) if column.title == "AUC %"]
+    assert [table.columns[m].over for m in columns] == ["a", "b"]
+    for (model, _), m in zip(page.models, columns, strict=True):
+        shown = [row[m].value for row in table.rows]
+        np.testing.assert_allclose(shown, model.table["auc"])
+        assert all("–" in row[m].below for row in table.rows)

@@ -1,0 +1,57 @@
+"""The single-task model beside one whose attributes share, of the same search."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxmtl.estimators.standardize import Standardization
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from proxmtl.estimators.labels import EncodedLabels
+
+__all__ = ["without_sharing"]
+
+Array = NDArray[Any]
+
+
+def without_sharing(
+    model: Any,
+    fitted: tuple[Array, Array],
+    held_out: NDArray[np.float32],
+    *,
+    labels: EncodedLabels,
+    weights: NDArray[np.floating],
+    report: pd.DataFrame,
+) -> Any:
+    """Copy an estimator with a shared part, as it is where no attribute shares.
+
+    Parameters
+    ----------
+    model
+        An estimator whose search is done.
+    fitted
+        Coefficients (D, M) and intercepts (M,) of attributes alone, on standardised features.
+    held_out
+        Scores of held-out rows by the single-task candidate, (N, M), which calibrate it.
+    labels, weights
+        Labels of the rows, and their weights in the loss.
+    report
+        Its `report_`, a row per attribute in order.
+    """
+    alone = copy.copy(model)
+    coef, intercept = fitted
+    alone.sharing_ = np.zeros_like(model.sharing_)
+    shift = alone._calibrate(held_out, labels, weights)  # noqa: SLF001 - same package
+    alone._set_parts(coef)  # noqa: SLF001
+    moments = Standardization(model.mean_, model.scale_)
+    coef, alone.intercept_ = moments.fold(coef, intercept + shift)
+    alone.coef_ = np.ascontiguousarray(coef.T)
+    alone.report_ = report.set_index(model.report_.index)
+    alone._restore()  # noqa: SLF001
+    return alone

@@ -1,0 +1,120 @@
+"""Sigmoids of held-out scores: by hand, by quadrature, and what they gain on few labels."""
+
+import numpy as np
+import pytest
+from scipy.integrate import dblquad
+from scipy.special import expit, log_expit
+from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
+
+from proxmtl.estimators import SingleTaskClassifierCV
+from proxmtl.estimators.calibration import _Labels, _posterior, calibration
+
+
+def drawn(rng, n, slopes, shifts, positives=0.5):
+    """Scores (n, M) and labels of which sigmoids tell the probability."""
+    slopes = np.asarray(slopes, dtype=float)
+    z = rng.normal(size=(n, len(slopes))) + np.log(positives / (1 - positives)) / slopes
+    y = rng.random(z.shape) < expit(slopes * (z + shifts))
+    return z, np.where(y, 1.0, -1.0)
+
+
+def of_likelihood(z, y, weights=None):
+    """Slope and shift of the largest likelihood, by scikit-learn."""
+    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(z[:, None], y > 0, weights)
+    slope = float(model.coef_[0, 0])
+    return slope, float(model.intercept_[0]) / slope
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_many_labels_decide_alone(weighted):
+    rng = np.random.default_rng(0)
+    z, signs = drawn(rng, 20_000, [0.5, 2.0, 8.0], [1.0, -0.5, 0.1])
+    weights = np.where(signs > 0, 3.0, 1.0) if weighted else np.ones_like(signs)
+    found = calibration(z, signs, weights)
+    for m in range(3):
+        slope, shift = of_likelihood(z[:, m], signs[:, m], weights[:, m] / weights[:, m].mean())
+        assert found.slopes[m] == pytest.approx(slope, rel=0.02)
+        assert found.shifts[m] == pytest.approx(shift, abs=0.02)
+
+
+def test_the_evidence_is_the_integral_over_the_prior():
+    rng = np.random.default_rng(1)
+    z, signs = drawn(rng, 40, [1.5], [0.3])
+    labels = _Labels.of(z, signs, np.ones_like(signs))
+    prior = norm(1.2, 0.6), norm(0.0, 0.5)
+    at = np.array([1.2]), np.array([0.0])
+    found = _posterior(labels, labels.z, at, (1.2, np.zeros(1)), (0.6**2, 0.5**2))
+
+    def density(b, a):
+        return np.exp(log_expit(signs * (a * z + b)).sum()) * prior[0].pdf(a) * prior[1].pdf(b)
+
+    exact, _ = dblquad(density, -2.0, 6.0, -3.0, 3.0, epsabs=0, epsrel=1e-6)
+    assert found[-1] == pytest.approx(np.log(exact), abs=0.05)
+
+
+def test_few_labels_of_many_attributes_serve_all_of_them():
+    rng = np.random.default_rng(2)
+    slopes, shifts = rng.uniform(1.5, 2.5, 30), rng.normal(0, 0.1, 30)
+    z, signs = drawn(rng, 25, slopes, shifts)
+    found = calibration(z, signs, np.ones_like(signs))
+    grid = np.linspace(-2, 2, 9)[:, None]
+    true = expit(slopes * (grid + shifts))
+    alone = np.array([of_likelihood(z[:, m], signs[:, m]) for m in range(30)]).T
+    by_both = alone, (found.slopes, found.shifts)
+    errors = [np.abs(expit(a * (grid + b)) - true).mean() for a, b in by_both]
+    assert errors[1] < 0.65 * errors[0]
+
+
+def test_scores_drawn_towards_constants_are_stretched_about_the_prevalence():
+    rng = np.random.default_rng(3)
+    # a strong ridge leaves a twentieth of the log odds, about those of one label in six
+    u = 6 * rng.normal(size=(50, 12)) - 7
+    signs = np.where(rng.random(u.shape) < expit(u), 1.0, -1.0)
+    z = 0.05 * (u + 7) - np.log(5.0)
+    found = calibration(z, signs, np.ones_like(signs))
+    p = expit(found.slopes * (z + found.shifts))
+    assert ((p > 0.5) == (u > 0)).mean() > 0.97
+    assert np.abs(p - expit(u)).mean() < 0.05
+
+
+def test_a_score_that_says_nothing_keeps_the_order_and_tells_the_prevalence():
+    rng = np.random.default_rng(4)
+    z, signs = drawn(rng, 400, [2.0, 2.0, 2.0], [0.0, 0.0, 0.0])
+    z[:, 2] = -z[:, 2]  # worse than nothing
+    found = calibration(z, signs, np.ones_like(signs))
+    assert 0 < found.slopes[2] < 0.01
+    p = expit(found.slopes[2] * (z[:, 2] + found.shifts[2]))
+    np.testing.assert_allclose(p, (signs[:, 2] > 0).mean(), atol=0.01)
+
+
+def test_attributes_without_labels_or_with_one_class_take_after_the_others():
+    rng = np.random.default_rng(5)
+    z, signs = drawn(rng, 200, np.full(6, 3.0), np.zeros(6))
+    signs[:, 4] = np.nan
+    z[:, 5], signs[:, 5] = -1.0 - z[:, 5] ** 2, -1.0
+    found = calibration(z, signs, np.ones_like(signs))
+    assert found.slopes[4] == pytest.approx(found.slopes[:4].mean(), rel=0.2)
+    assert abs(found.shifts[4]) < 0.1
+    assert np.isfinite(found.slopes[5])
+    assert (expit(found.slopes[5] * (z[:, 5] + found.shifts[5])) < 0.5).all()
+
+
+def test_of_candidates_that_order_all_rows_correctly_the_surest_is_taken():
+    rng = np.random.default_rng(6)
+    kind = rng.choice(4, size=560, p=[0.4, 0.3, 0.2, 0.1])
+    X = np.maximum(rng.normal(size=(4, 60))[kind] * 1.5 + rng.normal(size=(560, 60)), 0)
+    Y = (kind[:, None] == np.arange(4)).astype(float)
+    model = SingleTaskClassifierCV(cv=3, random_state=0).fit(X[:60], Y[:60])
+    tied = model.cv_results_.query("mean == mean.max()")
+    assert len(tied) > 3
+    strongest = SingleTaskClassifierCV(cv=3, random_state=0, one_standard_error=True)
+    strongest.fit(X[:60], Y[:60])
+
+    def log_loss(model):
+        p = np.clip(model.predict_proba(X[60:]), 1e-9, 1 - 1e-9)
+        return -np.mean(np.log(np.where(Y[60:] > 0, p, 1 - p)))
+
+    assert model.report_["own_strength"].iloc[0] < strongest.report_["own_strength"].iloc[0]
+    assert log_loss(model) < 0.7 * log_loss(strongest)
+    assert (model.predict(X[60:]) == Y[60:]).mean() > 0.99

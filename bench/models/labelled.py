@@ -17,13 +17,15 @@ import numpy as np
 from scipy.io import arff
 from scipy.sparse import csr_array
 
-from bench.datasets import data_root, load_awa, load_clothing, load_wbcatt
-from bench.models import clothing_features
-from proxmtl.backbones import extract, load_network
+from bench.record import ROOT
+from proxmtl.backbones.experiments.datasets import data_root, load_awa, load_clothing, load_wbcatt
+from proxmtl.backbones.experiments.images import kept_features
 from proxmtl.groups import Groups
 from proxmtl.io import load_digit_attributes
 
 __all__ = ["SETTINGS", "Draw", "Setting", "Table"]
+
+FEATURES = kept_features(ROOT / "build" / "features")
 
 
 class Table(NamedTuple):
@@ -100,19 +102,15 @@ def awa() -> Table:
 def clothing() -> Table:
     """Clothing Attributes: 1,856 images, 1,280 features of EfficientNet-Lite0, 23 attributes."""
     data = load_clothing(data_root() / "clothing_attributes")
-    return Table(clothing_features.features_of("efficientnet"), data.Y, _lists(data.groups))
+    X = FEATURES("clothing", data.images, data.image_names)
+    return Table(X, data.Y, _lists(data.groups))
 
 
 @cache
 def wbcatt() -> Table:
     """WBCAtt: 10,298 white blood cells, 1,280 features, 31 values of 11 attributes."""
     data = load_wbcatt(data_root() / "wbcatt")
-    path = clothing_features.CACHE / "wbcatt_efficientnet.npy"
-    if not path.is_file():
-        assert data.images is not None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        extract(data.images, load_network("efficientnet_lite0"), out=path)
-    X = np.load(path, allow_pickle=False)
+    X = FEATURES("wbcatt", data.images, data.image_names)
     return Table(X, data.Y, _lists(data.groups), data.splits["test"])
 
 

@@ -1,8 +1,4 @@
-"""Readers of published data sets in the layout in which they are distributed; no data is included.
-
-Scripts in ``bench`` import this folder as ``datasets``; from the root of the checkout it is
-``bench.datasets``.
-"""
+"""Readers of published data sets in the layout in which they are distributed; no data is included."""
 
 from .awa import AwA, AwAClasses, load_awa, load_awa_classes
 from .awa2 import AwA2, load_awa2

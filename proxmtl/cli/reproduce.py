@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["reproduce"]
 
-NAMES = "awa, clothing or wbcatt"
+NAMES = "awa, clothing, mulan or wbcatt"
 
 
 def reproduce(

@@ -6,16 +6,19 @@ from .celeba import load_celeba
 from .clothing import CLOTHING_GROUPS, Clothing, load_clothing
 from .labelled_images import LabelledImages
 from .location import data_root
+from .mulan import MULAN_LABELS, MultiLabel, load_mulan
 from .wbcatt import WBCATT_GROUPS, WBCAtt, load_wbcatt
 
 __all__ = [
     "CLOTHING_GROUPS",
+    "MULAN_LABELS",
     "WBCATT_GROUPS",
     "AwA",
     "AwA2",
     "AwAClasses",
     "Clothing",
     "LabelledImages",
+    "MultiLabel",
     "WBCAtt",
     "data_root",
     "load_awa",
@@ -23,5 +26,6 @@ __all__ = [
     "load_awa_classes",
     "load_celeba",
     "load_clothing",
+    "load_mulan",
     "load_wbcatt",
 ]

@@ -11,6 +11,7 @@ from proxmtl.backbones.experiments.datasets import data_root
 from proxmtl.backbones.experiments.protocol import Table
 from proxmtl.backbones.experiments.tables.awa import SEEN, UNSEEN
 from proxmtl.backbones.experiments.tables.clothing import CLOTHING
+from proxmtl.backbones.experiments.tables.mulan import MULAN
 from proxmtl.backbones.experiments.tables.wbcatt import WBCATT
 
 __all__ = ["EXPERIMENTS", "Experiment", "chosen_tables", "folder_of", "whole_table"]
@@ -35,6 +36,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "awa": Experiment("awa1", (SEEN, UNSEEN)),
     "clothing": Experiment("clothing_attributes", (CLOTHING,)),
     "wbcatt": Experiment("wbcatt", (WBCATT,)),
+    "mulan": Experiment("mtl_tabular/mulan", MULAN),
 }
 
 

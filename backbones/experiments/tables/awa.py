@@ -147,7 +147,7 @@ SEEN = Table(
             "Features are scaled by one number, not each by its own: principal components of small "
             "variance are mostly noise."
         ),
-        "Latent rows have at most 100 passes a fit (Algorithm 1: 200), rows with own parts 200.",
+        "Latent rows have at most 100 passes a fit, rows with own parts 200.",
     ),
     systems=(*LINEAR, *ABLATIONS),
     pairs=PAIRS,

@@ -77,7 +77,7 @@ CLOTHING = Table(
             "sigmoid that is fitted there, for all rows alike. The test part is scored once."
         ),
         "Labels that are missing, where annotators disagreed, are left out.",
-        "Latent rows have at most 100 passes a fit (Algorithm 1: 200), rows with own parts 200.",
+        "Latent rows have at most 100 passes a fit, rows with own parts 200.",
     ),
     systems=(*LINEAR, *ABLATIONS),
     pairs=PAIRS,

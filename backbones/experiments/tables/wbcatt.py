@@ -82,7 +82,7 @@ WBCATT = Table(
             "of each. A published ResNet-50, trained on the images, has an accuracy of 94.09 % and a "
             "macro F1 of 91.27 % (Tsutsui, Pang and Wen, 2023)."
         ),
-        "Latent rows have at most 100 passes a fit (Algorithm 1: 200), rows with own parts 200.",
+        "Latent rows have at most 100 passes a fit, rows with own parts 200.",
     ),
     systems=(*LINEAR, *ABLATIONS),
     pairs=PAIRS,

@@ -1,6 +1,8 @@
 """`proxmtl reproduce` on a data set of four hundred samples, as a user calls it."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from proxmtl.cli.app import app
 from proxmtl.io.errors import InputError
 
 ROWS = "ridge,single,bilinear"
+PAGE = Path(__file__).parents[3] / "docs" / "how_to" / "reproduce.md"
 
 
 @pytest.fixture
@@ -188,3 +191,19 @@ def test_features_of_images_are_made_once(tmp_path, monkeypatch):
         features("colours", pictures, ids)
     with pytest.raises(FileNotFoundError, match="images of cells aren't there"):
         features("cells", None, ids)
+
+
+def test_the_page_runs_as_it_is_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = PAGE.read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    exec(compile(code, PAGE.name, "exec"), {})
+    assert "| L2 regression − single-task |" in capsys.readouterr().out
+    assert len((tmp_path / "runs" / "digits.jsonl").read_text().splitlines()) == 10
+
+
+def test_the_page_names_the_tables_and_rows_that_there_are():
+    text = PAGE.read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z0-9-]+)`", text))
+    systems = {s.name for e in EXPERIMENTS.values() for t in e.tables for s in t.systems}
+    assert systems | set(EXPERIMENTS) <= named

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from bench.record import ROOT
-from proxmtl.backbones.experiments.datasets import data_root, load_awa, load_clothing, load_mulan, load_wbcatt
+from proxmtl.backbones.experiments.datasets import (
+    data_root,
+    load_awa,
+    load_clothing,
+    load_mulan,
+    load_wbcatt,
+)
 from proxmtl.backbones.experiments.images import kept_features
 from proxmtl.groups import Groups
 from proxmtl.io import load_digit_attributes

@@ -9,7 +9,13 @@ import numpy as np
 from proxmtl.backbones.experiments.datasets import load_awa
 from proxmtl.backbones.experiments.protocol import Data, FeaturesOf, Fold, PublishedTable, Table
 from proxmtl.backbones.experiments.splits import learning_fold
-from proxmtl.backbones.experiments.systems import ABLATIONS, LINEAR, PAIRS, zero_shot_systems
+from proxmtl.backbones.experiments.systems import (
+    ABLATIONS,
+    LINEAR,
+    PAIRS,
+    only_asked,
+    zero_shot_systems,
+)
 from proxmtl.experiments import class_folds
 
 __all__ = ["SEEN", "UNSEEN"]
@@ -55,17 +61,17 @@ def seen_folds(data: Data, seed: int) -> list[Fold]:
 
 
 def unseen_folds(data: Data, seed: int) -> list[Fold]:
-    """The official classes; five times a part of the images is left out and others validate.
+    """The official classes; five random halves of the images to learn from.
 
     Strengths are chosen on a fifth of the *classes* to learn from.
     """
     assert data.classes is not None
     rows, test = data.parts["train"], data.parts["test"]
-    kept = np.random.default_rng(seed).permutation(len(rows)) % TRAINING
     folds = []
     for k, (train, validation) in enumerate(class_folds(data.classes[rows], TRAINING, seed)):
-        parts = (part[kept[part] != k] for part in (train, validation, np.arange(len(rows))))
-        folds.append(Fold(f"without fifth {k}", *(rows[part] for part in parts), test))
+        kept = np.random.default_rng((seed, k)).random(len(rows)) < 0.5
+        parts = (part[kept[part]] for part in (train, validation, np.arange(len(rows))))
+        folds.append(Fold(f"half {k}", *(rows[part] for part in parts), test))
     return folds
 
 
@@ -149,7 +155,7 @@ SEEN = Table(
         ),
         "Latent rows have at most 100 passes a fit, rows with own parts 200.",
     ),
-    systems=(*LINEAR, *ABLATIONS),
+    systems=(*only_asked(LINEAR, ["svm"]), *ABLATIONS),
     pairs=PAIRS,
     published=(TABLE_IV, TABLE_V),
     standardize=False,
@@ -161,12 +167,13 @@ UNSEEN = Table(
     folds=unseen_folds,
     protocol=(
         (
-            "The official split: images of 40 classes to learn from, all images of the other ten to "
-            "test. In each of five splits another fifth of the former is left out."
+            "The official split: images of 40 classes to learn from, all images of the other ten "
+            "to test. Each of five splits learns from another random half of the former."
         ),
         (
-            "A fifth of the classes validates: strengths are those of the best mean average precision "
-            "(bilinear: accuracy) on classes that were not learnt from."
+            "A fifth of the classes validates, another one in each split: strengths are those of "
+            "the best mean average precision on classes that were not learnt from. The bilinear "
+            "row is chosen by its accuracy on all five fifths in turn."
         ),
         (
             "Zero-shot accuracy is the mean over the ten classes of the accuracy among them: by direct "
@@ -177,7 +184,7 @@ UNSEEN = Table(
     ),
     systems=zero_shot_systems(),
     metrics=("auc", "ap"),
-    pairs=tuple(pair for pair in PAIRS if pair[0] != "single" and pair[1] != "paper"),
+    pairs=(("convex", "single"), ("own", "single"), ("single", "ridge"), ("bilinear", "ridge")),
     standardize=False,
     unseen=True,
 )

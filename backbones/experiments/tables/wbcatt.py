@@ -15,7 +15,7 @@ from proxmtl.backbones.experiments.protocol import (
     Fold,
     Table,
 )
-from proxmtl.backbones.experiments.systems import ABLATIONS, LINEAR, PAIRS
+from proxmtl.backbones.experiments.systems import ABLATIONS, LINEAR, PAIRS, only_asked
 
 __all__ = ["WBCATT"]
 
@@ -84,7 +84,7 @@ WBCATT = Table(
         ),
         "Latent rows have at most 100 passes a fit, rows with own parts 200.",
     ),
-    systems=(*LINEAR, *ABLATIONS),
+    systems=(*only_asked(LINEAR, ["svm"]), *ABLATIONS),
     pairs=PAIRS,
     extra=of_attributes,
 )

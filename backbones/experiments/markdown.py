@@ -15,6 +15,10 @@ from proxmtl.experiments import TOTAL, group_means
 __all__ = ["page"]
 
 NAMES = {"ap": "Average precision", "auc": "Area under the ROC curve", "accuracy": "Accuracy"}
+TESTS = (
+    "The first p is of a t-test over splits with Nadeau and Bengio's correction for what splits "
+    "share, the second of Wilcoxon's test over attributes:"
+)
 BESIDE = {"accuracy": "majority", "ap": "prevalence"}
 """What a constant answer reaches."""
 PAIRED = ("ap", "accuracy")
@@ -38,8 +42,8 @@ def page(table: Table, data: Data, cells: Sequence[Mapping[str, Any]], command: 
 
 
 def _sentences(table: Table, data: Data, cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for sentence in table.protocol:
-        yield f"- {sentence}"
+    for paragraph in table.protocol.strip().split("\n\n"):
+        yield f"- {' '.join(paragraph.split())}"
     first = cells[0]
     rows, versions = first["rows"], first["versions"]
     n_splits = len({cell["split"] for cell in cells})
@@ -162,11 +166,7 @@ def _differences(table: Table, cells: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     head = [cell for m in PAIRED for cell in (f"{NAMES[m].lower()}, points", "splits won", "p")]
     return [
-        (
-            "Differences, paired by split and attribute. The first p is of a t-test over splits with "
-            "Nadeau and Bengio's correction for what splits share, the second of Wilcoxon's test over "
-            "attributes:"
-        ),
+        f"Differences, paired by split and attribute. {TESTS}",
         "",
         *_head(["", *head]),
         *lines,

@@ -225,7 +225,7 @@ class Table:
     folds
         The splits of the data, given the seed.
     protocol
-        What the splits, budgets and choices are, in sentences.
+        What the splits, budgets and choices are; paragraphs are items of a list.
     systems
         Rows, in order.
     metrics
@@ -248,7 +248,7 @@ class Table:
     title: str
     load: Callable[[Path, FeaturesOf], Data]
     folds: Callable[[Data, int], list[Fold]]
-    protocol: tuple[str, ...]
+    protocol: str
     systems: tuple[System, ...]
     metrics: tuple[str, ...] = ("accuracy", "ap", "auc")
     pairs: tuple[tuple[str, str], ...] = ()

@@ -1,4 +1,4 @@
-"""Readers of published data sets in the layout in which they are distributed; no data is included."""
+"""Readers of published data sets, as they are distributed; no data is included."""
 
 from .awa import AwA, AwAClasses, load_awa, load_awa_classes
 from .awa2 import AwA2, load_awa2

@@ -99,8 +99,6 @@ def _read(path: Path) -> NDArray[np.float64]:
     try:
         content = path.read_bytes()
         text = (lzma.decompress(content) if path.suffix == ".xz" else content).decode()
-        if "@data" not in text:
-            raise ValueError("no @data")
         # SciPy reads no sparse rows
         return _sparse(text) if "\n{" in text else _dense(text)
     except (ValueError, lzma.LZMAError, IndexError, arff.ArffError, NotImplementedError) as error:
@@ -109,6 +107,8 @@ def _read(path: Path) -> NDArray[np.float64]:
 
 
 def _dense(text: str) -> NDArray[np.float64]:
+    if "@data" not in text:  # SciPy would look for it beyond the end
+        raise ValueError("no @data")
     rows, _ = arff.loadarff(io.StringIO(text))
     return np.array([[float(value) for value in row] for row in rows])
 

@@ -138,23 +138,21 @@ SEEN = Table(
     title="Animals with Attributes 1, seen classes",
     load=load,
     folds=seen_folds,
-    protocol=(
-        (
-            "As in the paper, the images of the 40 classes to learn from are cut into eight random "
-            "sets of 3,000: each of five is learnt from in turn, the other three are the test part of "
-            "all."
-        ),
-        (
-            "A quarter of each training set validates: strengths are those of the best mean average "
-            "precision there (of each attribute, for scikit-learn's), and thresholds those of a "
-            "sigmoid that is fitted there, for all rows alike. The test part is scored once."
-        ),
-        (
-            "Features are scaled by one number, not each by its own: principal components of small "
-            "variance are mostly noise."
-        ),
-        "Latent rows have at most 100 passes a fit, rows with own parts 200.",
-    ),
+    protocol="""
+        As in the paper, the images of the 40 classes to learn from are cut into eight
+        random sets of 3,000: each of five is learnt from in turn, the other three are the
+        test part of all.
+
+        A quarter of each training set validates: strengths are those of the best mean
+        average precision there (of each attribute, for scikit-learn's), and thresholds
+        those of a sigmoid that is fitted there, for all rows alike. The test part is scored
+        once.
+
+        Features are scaled by one number, not each by its own: principal components of
+        small variance are mostly noise.
+
+        Latent rows have at most 100 passes a fit, rows with own parts 200.
+    """,
     systems=(*only_asked(LINEAR, ["svm"]), *ABLATIONS),
     pairs=PAIRS,
     published=(TABLE_IV, TABLE_V),
@@ -165,23 +163,19 @@ UNSEEN = Table(
     title="Animals with Attributes 1, unseen classes",
     load=load,
     folds=unseen_folds,
-    protocol=(
-        (
-            "The official split: images of 40 classes to learn from, all images of the other ten "
-            "to test. Each of five splits learns from another random half of the former."
-        ),
-        (
-            "A fifth of the classes validates, another one in each split: strengths are those of "
-            "the best mean average precision on classes that were not learnt from. The bilinear "
-            "row is chosen by its accuracy on all five fifths in turn."
-        ),
-        (
-            "Zero-shot accuracy is the mean over the ten classes of the accuracy among them: by direct "
-            "attribute prediction with the binary attributes and the calibrated probabilities, "
-            "by the largest compatibility for the bilinear row, which is also offered the continuous "
-            "attributes."
-        ),
-    ),
+    protocol="""
+        The official split: images of 40 classes to learn from, all images of the other ten
+        to test. Each of five splits learns from another random half of the former.
+
+        A fifth of the classes validates, another one in each split: strengths are those of
+        the best mean average precision on classes that were not learnt from. The bilinear
+        row is chosen by its accuracy on all five fifths in turn.
+
+        Zero-shot accuracy is the mean over the ten classes of the accuracy among them: by
+        direct attribute prediction with the binary attributes and the calibrated
+        probabilities, by the largest compatibility for the bilinear row, which is also
+        offered the continuous attributes.
+    """,
     systems=zero_shot_systems(),
     metrics=("auc", "ap"),
     pairs=(("convex", "single"), ("own", "single"), ("single", "ridge"), ("bilinear", "ridge")),

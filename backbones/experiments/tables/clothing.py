@@ -62,23 +62,22 @@ CLOTHING = Table(
     title="Clothing Attributes, frozen features",
     load=load,
     folds=folds,
-    protocol=(
-        (
-            "Features: EfficientNet-Lite0 with its ImageNet weights, frozen; whole photographs, "
-            "stretched to 224 x 224."
-        ),
-        (
-            "Five random splits, 60 % of the photographs to learn from; byte-identical copies of a "
-            "photograph are on one side."
-        ),
-        (
-            "A quarter of each training part validates: strengths are those of the best mean average "
-            "precision there (of each attribute, for scikit-learn's), and thresholds those of a "
-            "sigmoid that is fitted there, for all rows alike. The test part is scored once."
-        ),
-        "Labels that are missing, where annotators disagreed, are left out.",
-        "Latent rows have at most 100 passes a fit, rows with own parts 200.",
-    ),
+    protocol="""
+        Features: EfficientNet-Lite0 with its ImageNet weights, frozen; whole photographs,
+        stretched to 224 x 224.
+
+        Five random splits, 60 % of the photographs to learn from; byte-identical copies of
+        a photograph are on one side.
+
+        A quarter of each training part validates: strengths are those of the best mean
+        average precision there (of each attribute, for scikit-learn's), and thresholds
+        those of a sigmoid that is fitted there, for all rows alike. The test part is scored
+        once.
+
+        Labels that are missing, where annotators disagreed, are left out.
+
+        Latent rows have at most 100 passes a fit, rows with own parts 200.
+    """,
     systems=(*LINEAR, *ABLATIONS),
     pairs=PAIRS,
     published=(TABLE_III,),

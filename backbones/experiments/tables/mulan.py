@@ -42,10 +42,10 @@ def _table(name: str) -> Table:
         title=f"MULAN, {name}",
         load=partial(load, name),
         folds=folds,
-        protocol=(
-            "Five random splits with the sizes of the authors' parts; a quarter of each training "
-            "part validates, as in the other tables. Labels have no groups.",
-        ),
+        protocol="""
+        Five random splits with the sizes of the authors' parts; a quarter of each training
+        part validates, as in the other tables. Labels have no groups.
+    """,
         systems=tuple(system for system in LINEAR if system.name in ROWS),
         pairs=tuple(pair for pair in PAIRS if set(pair) <= set(ROWS)),
     )

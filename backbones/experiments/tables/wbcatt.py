@@ -66,24 +66,21 @@ WBCATT = Table(
     title="WBCAtt, the official split",
     load=load,
     folds=folds,
-    protocol=(
-        (
-            "Features: EfficientNet-Lite0 with its ImageNet weights, frozen; images of 96 x 96 are "
-            "enlarged to 224 x 224."
-        ),
-        (
-            "The official parts; each of five splits leaves out another fifth of the training part. "
-            "The official validation part chooses strengths by mean average precision (of each "
-            "attribute, for scikit-learn's) and thresholds by a sigmoid, for all rows alike; then both "
-            "are learnt from. The test part is scored once."
-        ),
-        (
-            "31 binary attributes, the values of 11 attributes. *Of 11 attributes*: the likeliest value "
-            "of each. A published ResNet-50, trained on the images, has an accuracy of 94.09 % and a "
-            "macro F1 of 91.27 % (Tsutsui, Pang and Wen, 2023)."
-        ),
-        "Latent rows have at most 100 passes a fit, rows with own parts 200.",
-    ),
+    protocol="""
+        Features: EfficientNet-Lite0 with its ImageNet weights, frozen; images of 96 x 96
+        are enlarged to 224 x 224.
+
+        The official parts; each of five splits leaves out another fifth of the training
+        part. The official validation part chooses strengths by mean average precision (of
+        each attribute, for scikit-learn's) and thresholds by a sigmoid, for all rows alike;
+        then both are learnt from. The test part is scored once.
+
+        31 binary attributes, the values of 11 attributes. *Of 11 attributes*: the likeliest
+        value of each. A published ResNet-50, trained on the images, has an accuracy of
+        94.09 % and a macro F1 of 91.27 % (Tsutsui, Pang and Wen, 2023).
+
+        Latent rows have at most 100 passes a fit, rows with own parts 200.
+    """,
     systems=(*only_asked(LINEAR, ["svm"]), *ABLATIONS),
     pairs=PAIRS,
     extra=of_attributes,

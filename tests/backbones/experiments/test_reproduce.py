@@ -177,7 +177,7 @@ def test_features_of_images_are_made_once(tmp_path, monkeypatch):
     from proxmtl.backbones.experiments import images
 
     network = Network()
-    monkeypatch.setattr(images, "load_network", lambda name: network)
+    monkeypatch.setattr(images, "load_network", lambda _: network)
     pictures = [np.full((6, 6, 3), k, np.uint8) for k in range(5)]
     ids = [f"{k}.png" for k in range(5)]
     features = kept_features(tmp_path / "features")

@@ -98,7 +98,7 @@ def test_attributes_one_by_one_are_fitted_on_rows_with_their_labels():
     )
     given.Y[:, 2] = 1.0
     scores = (
-        OneByOne(lambda n: LogisticRegression()).fit(given.X, given.Y).decision_function(given.X)
+        OneByOne(lambda _: LogisticRegression()).fit(given.X, given.Y).decision_function(given.X)
     )
     assert not scores[:, 2].any()
 

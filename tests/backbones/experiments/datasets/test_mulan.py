@@ -49,7 +49,7 @@ def test_unknown_sets_and_missing_parts(tmp_path):
     with pytest.raises(ValueError, match="got 'imdb'; known are"):
         load_mulan(tmp_path, "imdb")
     (tmp_path / "emotions-train.arff").write_text(TRAIN)
-    with pytest.raises(FileNotFoundError, match="emotions-test.arff isn't there"):
+    with pytest.raises(FileNotFoundError, match=r"emotions-test\.arff isn't there"):
         load_mulan(tmp_path, "emotions")
 
 

@@ -36,10 +36,10 @@ LOGISTIC_CN = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """C of scikit-learn times the number of labels: with fewer of them it is the same penalty."""
 SVM_CN = (0.3, 1.0, 3.0)
 STRENGTHS = {
-    "ridge": (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
-    "lasso": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
-    "l21": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "decorrelated": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    "ridge": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+    "lasso": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    "l21": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "decorrelated": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
 }
 SHARED = (0.3, 0.1, 0.03)
 """Of the critical strength, at which a first latent task no longer pays."""

@@ -180,14 +180,15 @@ def _p(value: float) -> str:
 
 def _systems(table: Table, cells: Sequence[Mapping[str, Any]], command: str) -> list[str]:
     """The rows, what was chosen for them, and the command of each."""
-    lines = _head(["row", "command", "strengths chosen on the validation parts", "CPU s a split"])
+    chosen_for = "strengths chosen on the validation parts"
+    lines = _head(["row", "command", "splits", chosen_for, "CPU s a split"])
     for system in table.systems:
         mine = [cell for cell in cells if cell["system"] == system.name]
         if mine:
             chosen = "; ".join(dict.fromkeys(_chosen(cell) for cell in mine))
             seconds = f"{np.mean([cell['cpu_seconds'] for cell in mine]):.0f}"
             run = f"`{command} --systems {system.name}`"
-            lines.append(_row([system.title, run, chosen, seconds]))
+            lines.append(_row([system.title, run, str(len(mine)), chosen, seconds]))
     return [*lines, ""]
 
 

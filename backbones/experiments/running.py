@@ -177,8 +177,6 @@ def _part(table: Table, data: Data, fold: Fold, key: Key) -> tuple[Part, Callabl
     """What a system learns from, and how test rows are scaled alike."""
     rows = np.unique(np.concatenate([fold.refit, fold.train, fold.validation]))
     X, Y = data.X[rows], data.Y[rows].astype(np.float64)
-    if key.labels is not None:
-        Y = hidden_labels(Y, key.labels, table.seed)
     learnt = data.X[fold.refit].astype(np.float64)
     mean, scale = learnt.mean(axis=0), float(np.sqrt(learnt.var(axis=0).mean()))
 
@@ -190,6 +188,8 @@ def _part(table: Table, data: Data, fold: Fold, key: Key) -> tuple[Part, Callabl
         np.array([place[int(row)] for row in part])
         for part in (fold.train, fold.validation, fold.refit)
     )
+    if key.labels is not None:
+        Y = hidden_labels(Y, key.labels, validation, table.seed)
     part = Part(
         scaled(X),
         Y,

@@ -40,21 +40,43 @@ def validation_part(data: Data, rows: Array, seed: int) -> tuple[Array, Array]:
     return rows[_rows_of(fold.train, sets)], rows[_rows_of(fold.test, sets)]
 
 
-def hidden_labels(Y: Array, n: int, seed: int) -> Array:
+def hidden_labels(Y: Array, n: int, validation: Array, seed: int) -> Array:
     """Keep n labels of each attribute, NaN in place of the others.
 
     The labels that are kept have the shares of yes and no that all have, and at least two of each
-    where there are as many.
+    where there are as many: one to validate, one to learn from.
+
+    Parameters
+    ----------
+    Y
+        (N, M) labels.
+    n
+        Labels to keep.
+    validation
+        Rows that validate.
+    seed
+        Of the draw.
     """
     rng = np.random.default_rng((seed, n))
+    validates = np.isin(np.arange(len(Y)), validation)
     hidden = np.full_like(Y, np.nan)
     for m, labels in enumerate(Y.T):
-        yes, no = (rng.permutation(np.flatnonzero(labels == value)) for value in (1, 0))
+        yes, no = (
+            _one_of_each_first(rng.permutation(np.flatnonzero(labels == value)), validates)
+            for value in (1, 0)
+        )
         wanted = round(n * len(yes) / max(len(yes) + len(no), 1))
         n_yes = min(max(wanted, LEAST, n - len(no)), len(yes), max(n - LEAST, 0))
         kept = np.concatenate([yes[:n_yes], no[: n - n_yes]])
         hidden[kept, m] = labels[kept]
     return hidden
+
+
+def _one_of_each_first(rows: Array, validates: Array) -> Array:
+    """Rows in their order, after the first that learns and the first that validates."""
+    leading = [np.flatnonzero(validates[rows] == kind)[:1] for kind in (False, True)]
+    places = np.concatenate(leading)
+    return np.concatenate([rows[places], np.delete(rows, places)])
 
 
 def _rows_of(chosen: Array, sets: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from proxmtl.backbones.experiments.protocol import Array, FeaturesOf
 from proxmtl.backbones.extract import extract_to_file
 from proxmtl.backbones.frozen import load_network
-from proxmtl.backbones.images import SizedImages
+from proxmtl.backbones.images import Fit, SizedImages
 from proxmtl.io import ids_sidecar
 from proxmtl.io.errors import InputError
 from proxmtl.io.identity import fingerprint
@@ -21,7 +21,7 @@ from proxmtl.io.seal import entry_of, read_sealed, write_sealed
 __all__ = ["kept_features", "same_images"]
 
 NETWORK = "efficientnet_lite0"
-FIT = "stretch"
+FIT: Fit = "stretch"
 BATCH = 8
 """Images per forward pass; the last digits of features depend on it."""
 CURE = "remove it, and the features are made again."
@@ -61,7 +61,8 @@ def kept_features(
         if path.is_file() and record.is_file():
             known = read_sealed(record, CURE)
             if known == {**made, "file": list(entry_of(path))}:
-                return np.load(path, allow_pickle=False)
+                kept: Array = np.load(path, allow_pickle=False)
+                return kept
             raise InputError(path, f"holds features of other images or networks; {CURE}")
         folder.mkdir(parents=True, exist_ok=True)
         for stale in (path, ids_sidecar(path)):

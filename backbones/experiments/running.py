@@ -181,7 +181,8 @@ def _part(table: Table, data: Data, fold: Fold, key: Key) -> tuple[Part, Callabl
     mean, scale = learnt.mean(axis=0), float(np.sqrt(learnt.var(axis=0).mean()))
 
     def scaled(features: Array) -> Array:
-        return ((features - mean) / scale).astype(np.float32)
+        found: Array = ((features - mean) / scale).astype(np.float32)
+        return found
 
     place = {int(row): number for number, row in enumerate(rows)}
     sub, validation, refit = (

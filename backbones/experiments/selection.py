@@ -89,7 +89,8 @@ def searched(
         scores = np.empty((len(rows), len(best)))
         for n, model in models.items():
             scores[:, best == n] = _scores(model, rows)
-        return sigmoids.log_odds(scores)
+        found: Array = sigmoids.log_odds(scores)
+        return found
 
     log = [{**c, "ap": round(ap, 5)} for c, ap in zip(candidates, means, strict=True)]
     if each:
@@ -110,7 +111,8 @@ def tuned(part: Part, estimator: Any) -> Fitted:
 
     def log_odds(rows: Array) -> Array:
         yes = np.clip(np.asarray(estimator.predict_proba(rows)), 1e-12, 1 - 1e-12)
-        return np.log(yes) - np.log1p(-yes)
+        found: Array = np.log(yes) - np.log1p(-yes)
+        return found
 
     strengths = [name for name in ("shared_strength", "own_strength") if name in estimator.report_]
     chosen = {

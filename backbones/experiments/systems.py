@@ -148,7 +148,7 @@ def bilinear(gammas: Sequence[float], lambdas: Sequence[float], part: Part) -> F
             scores = (part.X[rows] - mean) @ V @ _unit(part.signatures[name])[candidates].T
             right = candidates[scores.argmax(axis=1)] == known[held]
             found[fold, number] = np.mean([right[known[held] == c].mean() for c in candidates])
-    log = [
+    log: list[dict[str, Any]] = [
         {"signatures": n, "gamma": g, "lambda": w, "accuracy": round(float(accuracy), 5)}
         for (n, g, w), accuracy in zip(grid, found.mean(axis=0), strict=True)
     ]

@@ -70,8 +70,8 @@ def unseen_folds(data: Data, seed: int) -> list[Fold]:
     folds = []
     for k, (train, validation) in enumerate(class_folds(data.classes[rows], TRAINING, seed)):
         kept = np.random.default_rng((seed, k)).random(len(rows)) < 0.5
-        parts = (part[kept[part]] for part in (train, validation, np.arange(len(rows))))
-        folds.append(Fold(f"half {k}", *(rows[part] for part in parts), test))
+        learn, choose = (rows[part[kept[part]]] for part in (train, validation))
+        folds.append(Fold(f"half {k}", learn, choose, rows[kept], test))
     return folds
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # strategies, oracles: tests aren't a package
-sys.path.append(str(Path(__file__).parents[1]))  # bench.datasets
+sys.path.append(str(Path(__file__).parents[1]))  # bench
 
 torch.set_num_threads(int(os.environ.get("PROXMTL_TEST_THREADS", "1")))
 
@@ -57,7 +57,7 @@ def poisoned_allocations():
 @pytest.fixture
 def data():
     """The folder of the real data sets, or a skip that says what is missing."""
-    from bench.datasets import data_root
+    from proxmtl.backbones.experiments.datasets import data_root
 
     root = data_root()
     if not root.is_dir():

@@ -9,19 +9,28 @@ winner. Writes bench/results/baselines_digits.json and prints the table of docs/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 import typer
+from rich.progress import Progress as Bar
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
 from bench import record
-from bench.models import rows
 from proxmtl import BASELINES, Groups
 from proxmtl.estimators import baseline_estimator
-from proxmtl.experiments import TOTAL, Comparison, Holdout, mean_ap, random_splits
+from proxmtl.experiments import (
+    TOTAL,
+    Comparison,
+    FitProgress,
+    Holdout,
+    compare,
+    mean_ap,
+    random_splits,
+)
 from proxmtl.io import load_digit_attributes
 
 # the ranges come from a trial on one split, test scores included, for all rows alike
@@ -55,6 +64,39 @@ def searches(groups: Groups, tol: float) -> dict[str, GridSearchCV]:
             error_score="raise",
         )
     return made
+
+
+def run(
+    estimators: dict[str, GridSearchCV],
+    X: np.ndarray,
+    Y: np.ndarray,
+    *,
+    groups: Groups,
+    names: Sequence[str],
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> Comparison:
+    """Fit all rows on all splits, with a progress bar."""
+    with Bar() as bar:
+        task = bar.add_task("fits", total=len(estimators) * len(splits))
+
+        def advance(progress: FitProgress) -> None:
+            bar.update(task, completed=progress.done)
+            bar.print(f"{progress.row}, split {progress.split}: {progress.seconds:.0f} s")
+
+        return compare(estimators, X, Y, groups, names, splits, advance)
+
+
+def paired(result: Comparison, metric: str, row: str, baseline: str) -> dict[str, float]:
+    """Difference of two rows' totals, split by split: mean, std, and the splits won by ``row``."""
+    total = result.per_group[result.per_group["group"] == TOTAL]
+    table = total.pivot_table(metric, "split", "row")
+    difference = table[row] - table[baseline]
+    return {
+        "mean": float(difference.mean()),
+        "std": float(difference.std(ddof=1)),
+        "won": int((difference > 0).sum()),
+        "splits": len(difference),
+    }
 
 
 def lines(result: Comparison, splits: int) -> list[str]:
@@ -91,12 +133,12 @@ def main(
     Y = data.Y.astype(np.float64)
     parts = random_splits(len(Y), splits, 1 - n_train / len(Y), seed, Y=Y)
     with threadpool_limits(limits=1):
-        result = rows.run(
+        result = run(
             searches(groups, tol), data.X, Y, groups=groups, names=data.names, splits=parts
         )
     print("\n".join(lines(result, splits)))
     differences = {
-        name: rows.paired(result, "ap", name, "ridge") for name in STRENGTHS if name != "ridge"
+        name: paired(result, "ap", name, "ridge") for name in STRENGTHS if name != "ridge"
     }
     for name, found in differences.items():
         print(f"{name} - ridge, AP: {100 * found['mean']:+.2f} ± {100 * found['std']:.2f}", found)

@@ -9,6 +9,7 @@ many passes the default needs to reach the objective at which Algorithm 1 ends.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -16,9 +17,9 @@ import torch
 import typer
 
 from bench import record
-from bench.datasets import data_root, load_clothing
-from bench.models.clothing_features import features_of
 from proxmtl import LatentMTL
+from proxmtl.backbones.experiments.datasets import data_root, load_clothing
+from proxmtl.backbones.experiments.images import kept_features
 
 RUNS = {
     "Algorithm 1 (paper's start)": {"algorithm": "paper", "init": "paper"},
@@ -28,6 +29,7 @@ RUNS = {
     "default": {"algorithm": "auto", "init": "svd"},
 }
 DEFAULT = "default"
+MOBILENET = Path("backbones") / "mobilenet_v2_1.0_224_imagenet_u8.npz"
 
 
 def main(
@@ -39,7 +41,9 @@ def main(
 ) -> None:
     """Run all; write results/clothing_convergence.json and its plot in docs/benchmarks."""
     data = load_clothing(data_root() / "clothing_attributes")
-    X = features_of(backbone).astype(np.float64)
+    network = str(data_root() / MOBILENET) if backbone == "mobilenet" else "efficientnet_lite0"
+    features = kept_features(record.ROOT / "build" / "features", network=network)
+    X = features("clothing", data.images, data.image_names).astype(np.float64)
     X = torch.from_numpy(((X - X.mean(0)) / X.std(0).clip(1e-12)).astype(np.float32))
     signs = torch.from_numpy(2 * data.Y - 1).to(X)  # NaN stays NaN: missing
     strengths = {

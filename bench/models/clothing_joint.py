@@ -26,9 +26,9 @@ import torch
 import typer
 
 from bench import record
-from bench.datasets import Clothing, data_root, load_clothing
 from proxmtl import Groups, LatentMTL
 from proxmtl.backbones.data import ImageTable
+from proxmtl.backbones.experiments.datasets import Clothing, data_root, load_clothing
 from proxmtl.backbones.training import (
     Architecture,
     CropsAndFlips,

@@ -6,24 +6,28 @@ EfficientNet-Lite0, and kept in ``build/features``.
 
 from __future__ import annotations
 
-import io
-import lzma
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.io import arff
 from scipy.sparse import csr_array
 
-from bench.datasets import data_root, load_awa, load_clothing, load_wbcatt
-from bench.models import clothing_features
-from proxmtl.backbones import extract, load_network
+from bench.record import ROOT
+from proxmtl.backbones.experiments.datasets import (
+    data_root,
+    load_awa,
+    load_clothing,
+    load_mulan,
+    load_wbcatt,
+)
+from proxmtl.backbones.experiments.images import kept_features
 from proxmtl.groups import Groups
 from proxmtl.io import load_digit_attributes
 
 __all__ = ["SETTINGS", "Draw", "Setting", "Table"]
+
+FEATURES = kept_features(ROOT / "build" / "features")
 
 
 class Table(NamedTuple):
@@ -100,19 +104,15 @@ def awa() -> Table:
 def clothing() -> Table:
     """Clothing Attributes: 1,856 images, 1,280 features of EfficientNet-Lite0, 23 attributes."""
     data = load_clothing(data_root() / "clothing_attributes")
-    return Table(clothing_features.features_of("efficientnet"), data.Y, _lists(data.groups))
+    X = FEATURES("clothing", data.images, data.image_names)
+    return Table(X, data.Y, _lists(data.groups))
 
 
 @cache
 def wbcatt() -> Table:
     """WBCAtt: 10,298 white blood cells, 1,280 features, 31 values of 11 attributes."""
     data = load_wbcatt(data_root() / "wbcatt")
-    path = clothing_features.CACHE / "wbcatt_efficientnet.npy"
-    if not path.is_file():
-        assert data.images is not None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        extract(data.images, load_network("efficientnet_lite0"), out=path)
-    X = np.load(path, allow_pickle=False)
+    X = FEATURES("wbcatt", data.images, data.image_names)
     return Table(X, data.Y, _lists(data.groups), data.splits["test"])
 
 
@@ -124,35 +124,15 @@ def digits() -> Table:
     return Table(data.X, data.Y, _lists(groups))
 
 
-def mulan(name: str, n_labels: int, *files: str) -> Callable[[], Table]:
-    """A multi-label set of MULAN, its parts joined; the labels are the last columns."""
+def mulan(name: str) -> Callable[[], Table]:
+    """A multi-label set of MULAN, its parts joined."""
 
     @cache
     def load() -> Table:
-        folder = data_root() / "mtl_tabular" / "mulan"
-        names = files or (f"{name}-train", f"{name}-test")
-        parts = [_arff(folder / f"{name}__{file}.arff.xz") for file in names]
-        table = np.concatenate(parts)
-        return Table(table[:, :-n_labels], table[:, -n_labels:])
+        found = load_mulan(data_root() / "mtl_tabular" / "mulan", name)
+        return Table(found.X, found.Y)
 
     return load
-
-
-def _arff(path: Path) -> np.ndarray:
-    """Rows of a file of numbers, dense or sparse, (N, D + M)."""
-    text = lzma.decompress(path.read_bytes()).decode()
-    if "\n{" not in text:
-        rows, _ = arff.loadarff(io.StringIO(text))
-        return np.array([[float(value) for value in row] for row in rows])
-    # SciPy reads no sparse ones: {column value, ...}
-    head, _, body = text.partition("@data")
-    lines = [line.strip("{} ") for line in body.splitlines() if line.startswith("{")]
-    table = np.zeros((len(lines), head.count("@attribute")))
-    for row, line in enumerate(lines):
-        for cell in filter(None, line.split(",")):
-            column, value = cell.split()
-            table[row, int(column)] = float(value)
-    return table
 
 
 def newsgroups(pair: str) -> Callable[[], Table]:
@@ -186,14 +166,14 @@ SETTINGS = {
     "wbcatt 5 %": Setting(wbcatt, 2000, 3099, 0.05),
     "digits 300 images": Setting(digits, 300, 1497),
     "digits 20 %": Setting(digits, 600, 1197, 0.2),
-    "emotions": Setting(mulan("emotions", 6), 391, 202),
-    "emotions 25 %": Setting(mulan("emotions", 6), 391, 202, 0.25),
-    "scene": Setting(mulan("scene", 6), 1211, 1196),
-    "scene 10 %": Setting(mulan("scene", 6), 1211, 1196, 0.1),
-    "birds": Setting(mulan("birds", 19), 322, 323),
-    "cal500": Setting(mulan("cal500", 174, "cal500"), 300, 202),
-    "medical": Setting(mulan("medical", 45), 333, 645),
-    "enron 500 messages": Setting(mulan("enron", 53), 500, 1202),
+    "emotions": Setting(mulan("emotions"), 391, 202),
+    "emotions 25 %": Setting(mulan("emotions"), 391, 202, 0.25),
+    "scene": Setting(mulan("scene"), 1211, 1196),
+    "scene 10 %": Setting(mulan("scene"), 1211, 1196, 0.1),
+    "birds": Setting(mulan("birds"), 322, 323),
+    "cal500": Setting(mulan("cal500"), 300, 202),
+    "medical": Setting(mulan("medical"), 333, 645),
+    "enron 500 messages": Setting(mulan("enron"), 500, 1202),
     "newsgroups comp/sci": Setting(newsgroups("comp.vs.sci"), 200, 3502),
     "newsgroups rec/talk": Setting(newsgroups("rec.vs.talk"), 200, 3189),
 }

@@ -30,8 +30,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from bench import record
-from bench.datasets import data_root
 from bench.models.pays import interval
+from proxmtl.backbones.experiments.datasets import data_root
 from proxmtl.estimators import LatentMTLRegressorCV, SharedPlusOwnRegressorCV, SingleTaskRegressorCV
 
 FOLDS = 5

@@ -15,6 +15,7 @@ from proxmtl.cli.fit import fit
 from proxmtl.cli.inspect import inspect
 from proxmtl.cli.predict import predict
 from proxmtl.cli.report import report
+from proxmtl.cli.reproduce import reproduce
 from proxmtl.cli.request import takes_config
 from proxmtl.cli.rerun import rerun
 from proxmtl.cli.train import train
@@ -48,6 +49,8 @@ app = typer.Typer(
         "  proxmtl predict runs/first new.npy --out predictions.csv\n\n"
         "  proxmtl evaluate runs/first test.npy --labels test.csv\n\n"
         "  proxmtl zeroshot runs/first unseen.npy --matrix matrix.csv ...   [dim]new classes[/]\n\n"
+        "[bold]Published tables[/]\n\n"
+        "  proxmtl reproduce awa --data data         [dim]ours beside the paper's figures[/]\n\n"
         "[bold]The program itself[/]\n\n"
         "  proxmtl doctor                            [dim]what is installed, what is off[/]\n\n"
         "Each command explains itself with --help."
@@ -80,6 +83,6 @@ for _command in (demo, doctor):
     app.command(cls=ReportingCommand, no_args_is_help=False)(takes_config(_command))
 for _command in (
     *(fit, tune, train, extract),
-    *(predict, evaluate, inspect, report, compare, rerun, zeroshot),
+    *(predict, evaluate, inspect, report, compare, rerun, zeroshot, reproduce),
 ):
     app.command(cls=ReportingCommand, no_args_is_help=True)(takes_config(_command))

@@ -24,7 +24,7 @@ from proxmtl.cli.console import make_console
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["item_progress"]
+__all__ = ["clock_time", "item_progress"]
 
 BETWEEN_LINES = 30.0
 """Seconds between two lines where there is no terminal; brief work prints none."""
@@ -99,13 +99,14 @@ class _Lines:
             return
         self.said, self.spoke = now, True
         rate = (done - self.before) / max(now - self.begun, 1e-9)
-        left = "" if done == total or not rate else f", {_clock_time((total - done) / rate)} left"
+        left = "" if done == total or not rate else f", {clock_time((total - done) / rate)} left"
         self.console.print(
             f"{self.title}: {done} of {total} {self.noun}, {rate:.3g}/s{left}", markup=False
         )
 
 
-def _clock_time(seconds: float) -> str:
+def clock_time(seconds: float) -> str:
+    """Seconds as minutes and seconds, or with hours."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 import proxmtl
 from bench import record
-from bench.models import rows
 from bench.solvers import auto, peers
 from bench.solvers.costs import Machine
 from bench.solvers.engine import contenders
@@ -33,17 +32,8 @@ def test_scripts_explain_themselves(path):
     assert "Options" in result.output
 
 
-def test_strengths_of_the_grid_have_the_asked_invariants():
-    grid = rows.invariants([1e-8, 1e-6], [1e-7, 1e-5, 1e-3])
-    products = set()
-    for point in grid:
-        mu, gamma, ridge = (value for (value,) in point.values())
-        products.add((round(np.log10(mu * gamma)), round(np.log10(mu * mu * ridge))))
-    assert products == {(a, b) for a in (-8, -6) for b in (-7, -5, -3)}
-
-
 def test_grid_points_with_equal_invariants_are_one_model():
-    """The reason for searching over two numbers and not three."""
+    """The reason for one strength in place of two, and none for the L1 norm."""
     g = torch.Generator().manual_seed(0)
     X = torch.randn(60, 5, generator=g, dtype=torch.float64)
     Y = torch.sign(X[:, :3] + 0.5 * torch.randn(60, 3, generator=g, dtype=torch.float64))
@@ -85,7 +75,6 @@ def test_results_on_disk_say_where_they_come_from():
     expected = set(record.environment())
     assert {"date", "machine", "python", "versions"} == expected
     paths = [
-        *(BENCH / "results").glob("*_rows*.json"),
         *(BENCH / "results").glob("base*.json"),
         *(BENCH / "results").glob("joint*.json"),
     ]

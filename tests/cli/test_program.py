@@ -11,7 +11,7 @@ from proxmtl.io import InputError
 from proxmtl.io.names import NEXT_FOLDER
 
 COMMANDS = ["demo", "extract", "fit", "train", "tune", "predict", "evaluate", "inspect", "report"]
-COMMANDS += ["zeroshot", "compare", "rerun", "doctor"]
+COMMANDS += ["zeroshot", "compare", "rerun", "doctor", "reproduce"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -41,7 +41,8 @@ def test_the_program_starts_as_a_module():
 
 
 @pytest.mark.parametrize(
-    ("line", "offered"), [("proxmtl re", "report\nrerun\n"), ("proxmtl fit --lab", "--labels\n")]
+    ("line", "offered"),
+    [("proxmtl re", "report\nrerun\nreproduce\n"), ("proxmtl fit --lab", "--labels\n")],
 )
 def test_the_shell_completes_commands_and_options(line, offered):
     words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}

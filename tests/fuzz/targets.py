@@ -190,7 +190,7 @@ def _picture(folder: Path) -> object:
 
 
 def _mat(folder: Path) -> object:
-    from bench.datasets.clothing import _read_labels
+    from proxmtl.backbones.experiments.datasets.clothing import _read_labels
 
     return _read_labels(folder / "black_GT.mat")
 
@@ -202,19 +202,19 @@ def _network(folder: Path) -> object:
 
 
 def _celeba(folder: Path) -> object:
-    from bench.datasets import load_celeba
+    from proxmtl.backbones.experiments.datasets import load_celeba
 
     return load_celeba(folder)
 
 
 def _awa(folder: Path) -> object:
-    from bench.datasets.awa import load_awa
+    from proxmtl.backbones.experiments.datasets.awa import load_awa
 
     return load_awa(folder)
 
 
 def _wbcatt(folder: Path) -> object:
-    from bench.datasets import load_wbcatt
+    from proxmtl.backbones.experiments.datasets import load_wbcatt
 
     return load_wbcatt(folder)
 

@@ -325,7 +325,7 @@ def lay_partial(folder: Path, name: str, content: bytes) -> None:
 
 
 def wbcatt_table() -> list[bytes]:
-    from bench.datasets.wbcatt import WBCATT_GROUPS
+    from proxmtl.backbones.experiments.datasets.wbcatt import WBCATT_GROUPS
 
     names = [name for members in WBCATT_GROUPS.values() for name in members]
     rows = [["label", "path", "split", *names], ["Cell", "PBC/a.jpg", "train", *["x"] * len(names)]]

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from bench.datasets import load_awa
+from proxmtl.backbones.experiments.datasets import load_awa
 
 
 @pytest.fixture
@@ -88,6 +88,23 @@ def test_missing_files_are_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(FileNotFoundError, match=rf"{name} isn't there: expected"):
         load_awa(folder)
+
+
+def test_strengths_of_association_are_read_where_they_are_there(folder):
+    assert load_awa(folder).classes.continuous is None
+    path = folder / "predicate-matrix-continuous.txt"
+    path.write_text("-1.00 0.00 12.5 100\n1 2 3 4\n5 6 7 8\n")
+    strengths = load_awa(folder).classes.continuous
+    np.testing.assert_array_equal(strengths[0], [np.nan, 0, 12.5, 100])
+    for content, message in (
+        ("1 2 3 4\n", "1 rows of .4."),
+        ("a 2 3 4\n1 2 3 4\n5 6 7 8\n", "other than numbers"),
+        ("-2 2 3 4\n1 2 3 4\n5 6 7 8\n", "outside 0..100"),
+        ("1 2 3 nan\n1 2 3 inf\n5 6 7 8\n", "outside 0..100"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=message):
+            load_awa(folder)
 
 
 @pytest.mark.data

@@ -36,6 +36,9 @@ class AwAClasses:
         (50, 85) float64, 1 = the class has the attribute, 0 = it doesn't.
     train, test
         Class numbers of the official split (40 seen, 10 unseen), in the order of the files.
+    continuous
+        (50, 85) float64, how strongly people associate class and attribute, from 0 to 100, NaN =
+        not known; or ``None`` if the file isn't there.
     """
 
     names: tuple[str, ...]
@@ -43,6 +46,7 @@ class AwAClasses:
     attributes: NDArray[np.float64]
     train: tuple[int, ...]
     test: tuple[int, ...]
+    continuous: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -129,11 +133,13 @@ def load_awa_classes(folder: Path) -> AwAClasses:
     """
     names = _numbered(folder / "classes.txt", "the numbered list of classes")
     attributes = _numbered(folder / "predicates.txt", "the numbered list of attributes")
-    matrix = folder / "predicate-matrix-binary.txt"
+    shape = (len(names), len(attributes))
+    strengths = folder / "predicate-matrix-continuous.txt"
     return AwAClasses(
         names=names,
         attribute_names=attributes,
-        attributes=_matrix(matrix, len(names), len(attributes)),
+        attributes=_matrix(folder / "predicate-matrix-binary.txt", shape),
+        continuous=_strengths(strengths, shape) if strengths.exists() else None,
         train=_class_list(folder / "trainclasses.txt", names),
         test=_class_list(folder / "testclasses.txt", names),
     )
@@ -158,21 +164,40 @@ def _numbered(path: Path, what: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _matrix(path: Path, n_classes: int, n_attributes: int) -> NDArray[np.float64]:
-    rows = [line.split() for line in _lines(path, "the binary class × attribute matrix")]
+def _table(path: Path, what: str, shape: tuple[int, int]) -> list[list[str]]:
+    rows = [line.split() for line in _lines(path, what)]
     widths = {len(row) for row in rows}
-    if len(rows) != n_classes or widths != {n_attributes}:
+    if len(rows) != shape[0] or widths != {shape[1]}:
         msg = (
             f"{path} has {len(rows)} rows of {sorted(widths)} numbers; expected "
-            f"{n_classes} rows (classes) of {n_attributes} (attributes)."
+            f"{shape[0]} rows (classes) of {shape[1]} (attributes)."
         )
         raise ValueError(msg)
+    return rows
+
+
+def _matrix(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
+    rows = _table(path, "the binary class × attribute matrix", shape)
     other = {cell for row in rows for cell in row} - {"0", "1"}
     if other:
         shown = [cell[:40] for cell in sorted(other)[:3]]
         msg = f"{path} has the entries {shown}; the binary matrix has 0 and 1."
         raise ValueError(msg)
     return np.array(rows, dtype=np.float64)
+
+
+def _strengths(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
+    rows = _table(path, "the continuous class × attribute matrix", shape)
+    try:
+        values = np.array(rows, dtype=np.float64)
+    except ValueError as error:
+        msg = f"{path} holds something other than numbers ({error}); get it again."
+        raise ValueError(msg) from error
+    values[values == -1] = np.nan  # as distributed: not known
+    if not (np.isnan(values) | ((values >= 0) & (values <= 100))).all():
+        msg = f"{path} has numbers outside 0..100, or others than -1 that stand for unknown ones."
+        raise ValueError(msg)
+    return values
 
 
 def _class_list(path: Path, class_names: tuple[str, ...]) -> tuple[int, ...]:

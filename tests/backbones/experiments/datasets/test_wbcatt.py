@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.datasets import load_wbcatt
 from proxmtl.backbones.data import ImageTable
+from proxmtl.backbones.experiments.datasets import load_wbcatt
 
 HEADER = (
     "img_name,label,cell_size,cell_shape,nucleus_shape,nuclear_cytoplasmic_ratio,chromatin_density,"

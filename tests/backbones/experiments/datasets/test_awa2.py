@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.datasets import load_awa2
+from proxmtl.backbones.experiments.datasets import load_awa2
 from proxmtl.io import read_labels, write_labels
 
 

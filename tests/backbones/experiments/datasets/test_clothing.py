@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from bench.datasets import CLOTHING_GROUPS, load_clothing
 from proxmtl.backbones import TarImages, open_image
+from proxmtl.backbones.experiments.datasets import CLOTHING_GROUPS, load_clothing
 
 N = 6
 

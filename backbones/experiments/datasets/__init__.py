@@ -1,8 +1,4 @@
-"""Readers of published data sets in the layout in which they are distributed; no data is included.
-
-Scripts in ``bench`` import this folder as ``datasets``; from the root of the checkout it is
-``bench.datasets``.
-"""
+"""Readers of published data sets, as they are distributed; no data is included."""
 
 from .awa import AwA, AwAClasses, load_awa, load_awa_classes
 from .awa2 import AwA2, load_awa2
@@ -10,16 +6,19 @@ from .celeba import load_celeba
 from .clothing import CLOTHING_GROUPS, Clothing, load_clothing
 from .labelled_images import LabelledImages
 from .location import data_root
+from .mulan import MULAN_LABELS, MultiLabel, load_mulan
 from .wbcatt import WBCATT_GROUPS, WBCAtt, load_wbcatt
 
 __all__ = [
     "CLOTHING_GROUPS",
+    "MULAN_LABELS",
     "WBCATT_GROUPS",
     "AwA",
     "AwA2",
     "AwAClasses",
     "Clothing",
     "LabelledImages",
+    "MultiLabel",
     "WBCAtt",
     "data_root",
     "load_awa",
@@ -27,5 +26,6 @@ __all__ = [
     "load_awa_classes",
     "load_celeba",
     "load_clothing",
+    "load_mulan",
     "load_wbcatt",
 ]

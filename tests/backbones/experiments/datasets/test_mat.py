@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from bench.datasets.mat import read_mat_array
+from proxmtl.backbones.experiments.datasets.mat import read_mat_array
 
 ARRAYS = [
     np.array([[1.0, 2.0, np.nan]]),

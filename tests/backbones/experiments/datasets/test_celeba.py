@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.datasets import load_celeba
+from proxmtl.backbones.experiments.datasets import load_celeba
 
 TEXT = """3
 Bald Eyeglasses

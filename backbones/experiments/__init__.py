@@ -1,0 +1,1 @@
+"""Published tables, computed again: declared tables, systems, and one loop that runs them."""

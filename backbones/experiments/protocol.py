@@ -1,0 +1,259 @@
+"""What a table is made of: data, systems, splits, and the published figures beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxmtl.groups import Groups
+
+__all__ = [
+    "Data",
+    "FeaturesOf",
+    "Fitted",
+    "Fold",
+    "Part",
+    "PublishedTable",
+    "System",
+    "Table",
+]
+
+Array = NDArray[Any]
+FeaturesOf = Callable[[str, Any, Sequence[str]], Array]
+"""Features of images: called with the name of their data set, the images, and their names."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as tables use it.
+
+    Attributes
+    ----------
+    X : ndarray, shape (N, D)
+        Features, as they are; a table says how they are scaled.
+    Y : ndarray, shape (N, M)
+        1 = yes, 0 = no, NaN = unknown.
+    names
+        The M attributes.
+    groups
+        Groups of the attributes.
+    sets : ndarray of int, shape (N,)
+        Rows with one number are copies of one sample, or are otherwise to be kept together: on one
+        side of a split.
+    classes : ndarray of int, shape (N,), or None
+        Class of each row, a row of ``signatures``.
+    signatures : Mapping of name to ndarray, shape (Z, M)
+        Attributes of the classes: ``"binary"``, and other tables of numbers.
+    parts
+        Rows of parts that the authors of the data keep apart, by name.
+    """
+
+    X: Array
+    Y: Array
+    names: tuple[str, ...]
+    groups: Groups
+    sets: NDArray[np.int64]
+    classes: NDArray[np.int64] | None = None
+    signatures: Mapping[str, Array] = field(default_factory=dict)
+    parts: Mapping[str, Array] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Hash of features and labels, which a cell is computed from."""
+        found = hashlib.sha256()
+        for array in (self.X, self.Y):
+            found.update(str((array.shape, array.dtype.str)).encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()[:16]
+
+
+class Fold(NamedTuple):
+    """A split of a table.
+
+    Attributes
+    ----------
+    name
+        Of the split, in the log.
+    train, validation, test
+        Row numbers. Strengths are chosen by scores on the validation part of a model of the
+        training part.
+    refit
+        Rows of the model that is tested, at the strengths chosen.
+    """
+
+    name: str
+    train: Array
+    validation: Array
+    refit: Array
+    test: Array
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a system learns from.
+
+    Attributes
+    ----------
+    X, Y
+        (n, D) features and (n, M) labels of the rows of training and validation.
+    sub, validation
+        Row numbers in ``X`` of the part that candidates are fitted on, and of that on which they
+        are scored.
+    refit
+        Row numbers in ``X`` of the final fit.
+    groups, names
+        Of the attributes.
+    classes, signatures
+        As in :class:`Data`.
+    seed
+        Of whatever is random.
+    standardize
+        Whether each feature is scaled to unit variance, or all by one number.
+    """
+
+    X: Array
+    Y: Array
+    sub: Array
+    validation: Array
+    refit: Array
+    groups: Groups
+    names: tuple[str, ...]
+    classes: NDArray[np.int64] | None
+    signatures: Mapping[str, Array]
+    seed: int
+    standardize: bool
+
+    def of(self, rows: Array) -> tuple[Array, Array]:
+        """Features and labels of some rows."""
+        return self.X[rows], self.Y[rows]
+
+
+class Fitted(NamedTuple):
+    """A fitted system.
+
+    Attributes
+    ----------
+    log_odds
+        Takes features (n, D), returns (n, M): positive means yes. Calibrated on the validation
+        part by each system in the same way.
+    chosen
+        Strengths that the validation part chose.
+    validation
+        Every candidate and its score on the validation part.
+    notes
+        What else is worth a place in the log.
+    class_scores
+        Takes features and signatures of candidate classes, and returns scores (n, Z), where the
+        system has better ones than direct attribute prediction.
+    """
+
+    log_odds: Callable[[Array], Array]
+    chosen: dict[str, Any]
+    validation: list[dict[str, Any]]
+    notes: dict[str, Any]
+    class_scores: Callable[[Array, Mapping[str, Array]], Array] | None = None
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of a table.
+
+    Attributes
+    ----------
+    name
+        In options and logs.
+    title
+        In tables.
+    fit
+        Learns from a :class:`Part`.
+    options
+        What it is configured by, such as its grid; it goes into the log, and a cell is computed
+        again when it has changed.
+    asked
+        Whether it runs only where ``--systems`` names it.
+    """
+
+    name: str
+    title: str
+    fit: Callable[[Part], Fitted]
+    options: Mapping[str, Any]
+    asked: bool = False
+
+
+class PublishedTable(NamedTuple):
+    """Figures of a publication.
+
+    Attributes
+    ----------
+    source
+        Where they stand.
+    metric
+        What they are, a column of the metrics.
+    rows
+        Figures in per cent by row and column: group of attributes, or ``Total``.
+    ours
+        Row of the publication -> systems of ours that stand for it.
+    remark
+        Why ours and theirs differ.
+    """
+
+    source: str
+    metric: str
+    rows: Mapping[str, Mapping[str, float]]
+    ours: Mapping[str, tuple[str, ...]]
+    remark: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it is declared.
+
+    Attributes
+    ----------
+    name
+        Of its files, and in the log.
+    title
+        Heading.
+    load
+        Reads the data from a folder; the second argument makes features of images, or finds those
+        made before.
+    folds
+        The splits of the data, given the seed.
+    protocol
+        What the splits, budgets and choices are; paragraphs are items of a list.
+    systems
+        Rows, in order.
+    metrics
+        Columns of the metrics that have a table.
+    pairs
+        Rows that are compared by tests: (row, baseline).
+    published
+        Figures to stand beside ours.
+    standardize
+        As in :class:`Part`.
+    extra
+        Takes log-odds, data and the test rows: further figures of a cell, in [0, 1].
+    unseen
+        Whether test rows are of classes that no training row is of.
+    seed
+        Of the splits.
+    """
+
+    name: str
+    title: str
+    load: Callable[[Path, FeaturesOf], Data]
+    folds: Callable[[Data, int], list[Fold]]
+    protocol: str
+    systems: tuple[System, ...]
+    metrics: tuple[str, ...] = ("accuracy", "ap", "auc")
+    pairs: tuple[tuple[str, str], ...] = ()
+    published: tuple[PublishedTable, ...] = ()
+    standardize: bool = True
+    extra: Callable[[Array, Data, Array], dict[str, float]] | None = None
+    unseen: bool = False
+    seed: int = 0

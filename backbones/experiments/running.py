@@ -1,0 +1,235 @@
+"""The loop of all tables: cells that the log lacks, one by one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import logging
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from proxmtl.backbones.experiments.cells import CellLog, Key, configured
+from proxmtl.backbones.experiments.protocol import Array, Data, Fitted, Fold, Part, System, Table
+from proxmtl.backbones.experiments.splits import hidden_labels
+from proxmtl.experiments import (
+    attribute_metrics,
+    attribute_priors,
+    direct_attribute_prediction,
+)
+
+__all__ = ["Progress", "compute", "finished"]
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("proxmtl", "torch", "numpy", "scikit-learn")
+KEPT = ("ap", "auc", "accuracy", "majority", "prevalence")
+"""Of the metrics of each attribute, in the log."""
+
+
+class Progress(NamedTuple):
+    """How far a table has come.
+
+    Attributes
+    ----------
+    cell
+        The cell that is done.
+    done, total
+        Cells.
+    left
+        Seconds that the others may take, from those of each system so far; None: not known yet.
+    """
+
+    cell: dict[str, Any]
+    done: int
+    total: int
+    left: float | None
+
+
+def compute(
+    table: Table,
+    data: Data,
+    log: CellLog,
+    labels: Sequence[int | None] = (None,),
+    progress: Callable[[Progress], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Compute the cells of a table that its log lacks.
+
+    Split by split, so that an interrupted run has whole splits of all systems.
+
+    Parameters
+    ----------
+    table
+        The declaration.
+    data
+        What its ``load`` returned.
+    log
+        Cells that are there, and where new ones go.
+    labels
+        Numbers of labels of each attribute to learn from; None: all of them.
+    progress
+        Called after each cell.
+
+    Returns
+    -------
+    list of dict
+        The cells of the table, in the order of their systems, splits and labels.
+    """
+    folds, digest = table.folds(data, table.seed), data.digest()
+    wanted = [(n, fold, system) for n in labels for fold in folds for system in table.systems]
+    found: dict[Key, dict[str, Any]] = {}
+    missing: list[tuple[Key, str, Fold, System]] = []
+    for n, fold, system in wanted:
+        key = Key(system.name, fold.name, n)
+        configuration = _configuration(table, digest, fold, system)
+        known = log.find(key, configuration)
+        if known is None:
+            missing.append((key, configuration, fold, system))
+        else:
+            found[key] = known
+    for number, (key, configuration, fold, system) in enumerate(missing):
+        cell = _cell(table, data, fold, system, key)
+        found[key] = log.append(key, {"configuration": configuration, **cell})
+        if progress is not None:
+            left = _left(list(found.values()), [key for key, *_ in missing[number + 1 :]])
+            progress(Progress(found[key], len(found), len(wanted), left))
+    return [found[Key(system.name, fold.name, n)] for n, fold, system in wanted]
+
+
+def finished(table: Table, data: Data, log: CellLog) -> list[dict[str, Any]]:
+    """Cells of a log that were computed as the table and its systems are declared now."""
+    digest = data.digest()
+    valid = {
+        (system.name, fold.name): _configuration(table, digest, fold, system)
+        for fold in table.folds(data, table.seed)
+        for system in table.systems
+    }
+    return [c for c in log if valid.get((c["system"], c["split"])) == c["configuration"]]
+
+
+def _configuration(table: Table, digest: str, fold: Fold, system: System) -> str:
+    """Hash of what the figures of a cell depend on, but versions."""
+    rows = [hashlib.sha256(np.asarray(part, np.int64).tobytes()).hexdigest() for part in fold[1:]]
+    return configured(
+        {
+            "table": table.name,
+            "standardize": table.standardize,
+            "seed": table.seed,
+            "data": digest,
+            "rows": rows,
+            "options": _plain(system.options),
+        }
+    )
+
+
+def _left(cells: Sequence[dict[str, Any]], missing: Sequence[Key]) -> float | None:
+    """Seconds of the cells that are missing; of systems without one yet, the mean of the others."""
+    if not cells:
+        return None
+    seconds = {name: [c["seconds"] for c in cells if c["system"] == name] for name in _names(cells)}
+    mean = float(np.mean([c["seconds"] for c in cells]))
+    return float(sum(np.mean(seconds.get(key.system, [mean])) for key in missing))
+
+
+def _names(cells: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(cell["system"] for cell in cells))
+
+
+def _cell(table: Table, data: Data, fold: Fold, system: System, key: Key) -> dict[str, Any]:
+    """Fit a system on a split, and score it on the test rows."""
+    part, scaled = _part(table, data, fold, key)
+    begin, cpu = time.perf_counter(), time.process_time()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fitted = system.fit(part)
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+    X, Y = scaled(data.X[fold.test]), data.Y[fold.test]
+    log_odds = fitted.log_odds(X)
+    metrics = attribute_metrics(log_odds, Y, data.names)
+    extra = {} if table.extra is None else table.extra(log_odds, data, fold.test)  # noqa: S610 - a function of ours
+    if table.unseen:
+        extra["zero-shot accuracy"] = _unseen_accuracy(fitted, part, X, log_odds, data, fold)
+    logger.info(
+        "%s, %s, %s: chose %s among %s", table.name, *key[:2], fitted.chosen, fitted.validation
+    )
+    return {
+        "table": table.name,
+        "seed": table.seed,
+        "options": _plain(system.options),
+        "rows": {name: len(getattr(fold, name)) for name in ("train", "validation", "test")},
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "seconds": round(seconds, 2),
+        "cpu_seconds": round(cpu, 2),
+        "chosen": fitted.chosen,
+        "validation": fitted.validation,
+        "notes": fitted.notes,
+        "warnings": sorted({str(each.message)[:200] for each in caught})[:5],
+        "attributes": list(metrics.index),
+        "metrics": {name: [_rounded(v) for v in metrics[name]] for name in KEPT},
+        "extra": {name: round(value, 5) for name, value in extra.items()},
+    }
+
+
+def _part(table: Table, data: Data, fold: Fold, key: Key) -> tuple[Part, Callable[[Array], Array]]:
+    """What a system learns from, and how test rows are scaled alike."""
+    rows = np.unique(np.concatenate([fold.refit, fold.train, fold.validation]))
+    X, Y = data.X[rows], data.Y[rows].astype(np.float64)
+    learnt = data.X[fold.refit].astype(np.float64)
+    mean, scale = learnt.mean(axis=0), float(np.sqrt(learnt.var(axis=0).mean()))
+
+    def scaled(features: Array) -> Array:
+        found: Array = ((features - mean) / scale).astype(np.float32)
+        return found
+
+    place = {int(row): number for number, row in enumerate(rows)}
+    sub, validation, refit = (
+        np.array([place[int(row)] for row in part])
+        for part in (fold.train, fold.validation, fold.refit)
+    )
+    if key.labels is not None:
+        Y = hidden_labels(Y, key.labels, validation, table.seed)
+    part = Part(
+        scaled(X),
+        Y,
+        sub,
+        validation,
+        refit,
+        data.groups,
+        data.names,
+        None if data.classes is None else data.classes[rows],
+        data.signatures,
+        table.seed,
+        table.standardize,
+    )
+    return part, scaled
+
+
+def _unseen_accuracy(  # noqa: PLR0917 - what is known of a cell
+    fitted: Fitted, part: Part, X: Array, log_odds: Array, data: Data, fold: Fold
+) -> float:
+    """Mean over the unseen classes of the accuracy among them."""
+    assert data.classes is not None
+    assert part.classes is not None
+    unseen, numbers = np.unique(data.classes[fold.test], return_inverse=True)
+    if fitted.class_scores is not None:
+        tables = {name: values[unseen] for name, values in data.signatures.items()}
+        right = fitted.class_scores(X, tables).argmax(axis=1) == numbers
+        return float(np.mean([right[numbers == k].mean() for k in range(len(unseen))]))
+    binary = data.signatures["binary"]
+    priors = attribute_priors(binary[np.unique(part.classes)])
+    found = direct_attribute_prediction(log_odds, binary[unseen], priors)
+    return float(np.nanmean(found.accuracy_by_class(numbers)))
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 5)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: tuples are lists."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,164 @@
+"""How every system chooses its strengths: by average precision on one validation part.
+
+A candidate is fitted on the training part and scored on the validation part. The best one, or the
+best for each attribute, is fitted again on both. Its scores on the validation part also calibrate
+it, by a sigmoid per attribute: accuracies then compare classifiers, and not their intercepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from proxmtl.backbones.experiments.protocol import Array, Fitted, Part
+from proxmtl.experiments import PlattCalibration, attribute_metrics, fit_platt, fit_report
+
+__all__ = ["OneByOne", "searched", "tuned"]
+
+Maker = Callable[..., Any]
+"""Makes an unfitted estimator from a part and the parameters of a candidate."""
+KEPT = ("status", "passes", "live_latents")
+"""Of the report of a fit, in the log."""
+
+
+class OneByOne:
+    """An estimator of scikit-learn for each attribute, fitted on the rows with its labels.
+
+    Parameters
+    ----------
+    make
+        Called with the number of labels of an attribute.
+    """
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self.make = make
+
+    def fit(self, X: Array, Y: Array) -> OneByOne:
+        """Fit the attributes in turn; one with a single class has a constant score."""
+        self.models = []
+        for labels in Y.T:
+            seen = ~np.isnan(labels)
+            y = labels[seen]
+            constant = len(np.unique(y)) < 2
+            self.models.append(None if constant else self.make(len(y)).fit(X[seen], y))
+        return self
+
+    def decision_function(self, X: Array) -> Array:
+        """Scores (n, M)."""
+        zero = np.zeros(len(X))
+        return np.stack([zero if m is None else m.decision_function(X) for m in self.models], 1)
+
+
+def searched(
+    part: Part, make: Maker, grid: Iterable[Mapping[str, Any]], *, each: bool = False
+) -> Fitted:
+    """Choose among candidates, and fit the chosen ones on all rows to learn from.
+
+    Parameters
+    ----------
+    part
+        The rows.
+    make
+        Called with the part and a candidate's parameters.
+    grid
+        Parameters of the candidates.
+    each
+        Whether each attribute has a candidate of its own; only for models of single attributes.
+    """
+    X, Y = part.of(part.sub)
+    X_held, Y_held = part.of(part.validation)
+    candidates = [dict(parameters) for parameters in grid]
+    held = [_scores(make(part, **c).fit(X, Y), X_held) for c in candidates]
+    aps = np.stack([attribute_metrics(z, Y_held)["ap"].to_numpy() for z in held])
+    means = [_mean(row) for row in aps]
+    best = np.full(Y.shape[1], int(np.nanargmax(means)))
+    if each:
+        known = ~np.isnan(aps).all(axis=0)
+        best[known] = np.nanargmax(aps[:, known], axis=0)
+    X, Y = part.of(part.refit)
+    numbers = np.unique(best)
+    models = {
+        n: make(part, **candidates[n]).fit(X, Y[:, best == n] if each else Y) for n in numbers
+    }
+    at = np.arange(Y.shape[1])
+    sigmoids = _sigmoids(np.stack(held)[best, :, at].T, Y_held)
+
+    def log_odds(rows: Array) -> Array:
+        scores = np.empty((len(rows), len(best)))
+        for n, model in models.items():
+            scores[:, best == n] = _scores(model, rows)
+        found: Array = sigmoids.log_odds(scores)
+        return found
+
+    log = [{**c, "ap": round(ap, 5)} for c, ap in zip(candidates, means, strict=True)]
+    if each:
+        chosen = {key: [candidates[n][key] for n in best.tolist()] for key in candidates[0]}
+        return Fitted(log_odds, chosen, log, {})
+    (model,) = models.values()
+    return Fitted(log_odds, candidates[numbers[0]], log, _notes(model))
+
+
+def tuned(part: Part, estimator: Any) -> Fitted:
+    """An estimator that searches by itself, on the same validation part, and calibrates itself."""
+    places = np.full(len(part.X), -1)
+    places[part.refit] = np.arange(len(part.refit))
+    if (places[part.sub] < 0).any() or (places[part.validation] < 0).any():
+        raise ValueError("refit: a search that refits by itself takes all rows that it has seen.")
+    estimator.set_params(cv=[(places[part.sub], places[part.validation])])
+    estimator.fit(*part.of(part.refit))
+
+    def log_odds(rows: Array) -> Array:
+        yes = np.clip(np.asarray(estimator.predict_proba(rows)), 1e-12, 1 - 1e-12)
+        found: Array = np.log(yes) - np.log1p(-yes)
+        return found
+
+    strengths = [name for name in ("shared_strength", "own_strength") if name in estimator.report_]
+    chosen = {
+        name: [_plain(v) for v in sorted({float(v) for v in estimator.report_[name]})]
+        for name in strengths
+    }
+    results = estimator.cv_results_
+    log = [
+        {key: _plain(value) for key, value in line.items()} for line in results.to_dict("records")
+    ]
+    notes = _notes(estimator)
+    if hasattr(estimator, "sharing_"):
+        notes["sharing"] = int(np.sum(estimator.sharing_))
+    return Fitted(log_odds, chosen, log, notes)
+
+
+def _scores(model: Any, X: Array) -> Array:
+    return np.asarray(model.decision_function(X), dtype=np.float64).reshape(len(X), -1)
+
+
+def _sigmoids(held: Array, labels: Array) -> PlattCalibration:
+    """Sigmoids of the attributes; the scores stay where the validation part knows no label."""
+    unknown = np.isnan(labels).all(axis=0)
+    if not unknown.any():
+        return fit_platt(held, labels)
+    slope, offset = np.full(labels.shape[1], -1.0), np.zeros(labels.shape[1])
+    if not unknown.all():
+        found = fit_platt(held[:, ~unknown], labels[:, ~unknown])
+        slope[~unknown], offset[~unknown] = found.slope, found.offset
+    return PlattCalibration(slope, offset)
+
+
+def _mean(values: Array) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+
+
+def _notes(model: Any) -> dict[str, Any]:
+    report = fit_report(model)
+    notes = {key: _plain(report[key]) for key in KEPT if key in report}
+    if "coef" in report.get("sparsity", {}):
+        notes["zeros"] = round(report["sparsity"]["coef"], 4)
+    return notes
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if np.isfinite(value) else str(value)
+    return value

@@ -1,0 +1,84 @@
+"""Folds of tables: sets of copies stay together, and validation parts have all labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from proxmtl.backbones.experiments.protocol import Array, Data, Fold
+from proxmtl.experiments import random_splits, stratified_folds
+
+__all__ = ["hidden_labels", "learning_fold", "random_folds", "validation_part"]
+
+VALIDATION_FOLDS = 4
+"""A quarter of the rows to learn from validates."""
+LEAST = 2
+"""Labels of each class that an attribute keeps, where it has them: one of them can validate."""
+
+
+def random_folds(data: Data, n: int, test_fraction: float, seed: int) -> list[Fold]:
+    """Random splits of the sets of rows, each with a validation part."""
+    first, sets = np.unique(data.sets, return_index=True, return_inverse=True)[1:]
+    labels = data.Y[first]
+    return [
+        learning_fold(
+            data, f"random {number}", *(_rows_of(part, sets) for part in split), seed=seed + number
+        )
+        for number, split in enumerate(random_splits(len(first), n, test_fraction, seed, Y=labels))
+    ]
+
+
+def learning_fold(data: Data, name: str, rows: Array, test: Array, *, seed: int) -> Fold:
+    """A fold that learns from some rows, a part of which validates."""
+    train, validation = validation_part(data, rows, seed)
+    return Fold(name, train, validation, rows, test)
+
+
+def validation_part(data: Data, rows: Array, seed: int) -> tuple[Array, Array]:
+    """Divide rows into a training part and a validation part with similar shares of all labels."""
+    _, first, sets = np.unique(data.sets[rows], return_index=True, return_inverse=True)
+    fold = stratified_folds(data.Y[rows][first], VALIDATION_FOLDS, seed)[0]
+    return rows[_rows_of(fold.train, sets)], rows[_rows_of(fold.test, sets)]
+
+
+def hidden_labels(Y: Array, n: int, validation: Array, seed: int) -> Array:
+    """Keep n labels of each attribute, NaN in place of the others.
+
+    The labels that are kept have the shares of yes and no that all have, and at least two of each
+    where there are as many: one to validate, one to learn from.
+
+    Parameters
+    ----------
+    Y
+        (N, M) labels.
+    n
+        Labels to keep.
+    validation
+        Rows that validate.
+    seed
+        Of the draw.
+    """
+    rng = np.random.default_rng((seed, n))
+    validates = np.isin(np.arange(len(Y)), validation)
+    hidden = np.full_like(Y, np.nan)
+    for m, labels in enumerate(Y.T):
+        yes, no = (
+            _one_of_each_first(rng.permutation(np.flatnonzero(labels == value)), validates)
+            for value in (1, 0)
+        )
+        wanted = round(n * len(yes) / max(len(yes) + len(no), 1))
+        n_yes = min(max(wanted, LEAST, n - len(no)), len(yes), max(n - LEAST, 0))
+        kept = np.concatenate([yes[:n_yes], no[: n - n_yes]])
+        hidden[kept, m] = labels[kept]
+    return hidden
+
+
+def _one_of_each_first(rows: Array, validates: Array) -> Array:
+    """Rows in their order, after the first that learns and the first that validates."""
+    leading = [np.flatnonzero(validates[rows] == kind)[:1] for kind in (False, True)]
+    places = np.concatenate(leading)
+    return np.concatenate([rows[places], np.delete(rows, places)])
+
+
+def _rows_of(chosen: Array, sets: Array) -> Array:
+    """Rows of the chosen sets."""
+    return np.flatnonzero(np.isin(sets, chosen))

@@ -1,0 +1,297 @@
+"""The rows of the tables: small functions on the public estimators, each with its grid.
+
+Every grid is of the same size or a smaller one for models that take longer; no grid was chosen by
+scores of test parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from proxmtl.backbones.experiments.protocol import Array, Fitted, Part, System
+from proxmtl.backbones.experiments.selection import OneByOne, searched, tuned
+from proxmtl.estimators import (
+    LatentMTLClassifier,
+    LatentMTLClassifierCV,
+    SharedPlusOwnClassifierCV,
+    SingleTaskClassifierCV,
+    baseline_estimator,
+)
+from proxmtl.experiments import class_folds
+from proxmtl.groups import Groups
+
+__all__ = ["ABLATIONS", "BILINEAR", "LINEAR", "PAIRS", "only_asked", "zero_shot_systems"]
+
+LOGISTIC_CN = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+"""C of scikit-learn times the number of labels: with fewer of them it is the same penalty."""
+SVM_CN = (0.3, 1.0, 3.0)
+STRENGTHS = {
+    "ridge": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+    "lasso": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    "l21": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "decorrelated": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+}
+SHARED = (0.3, 0.1, 0.03)
+"""Of the critical strength, at which a first latent task no longer pays."""
+FOLDS = 5
+"""Of the classes, for the bilinear row."""
+FIT = {"max_passes": 100, "tol": 1e-3}
+
+
+def _peer(kind: type, grid: Sequence[float], options: Mapping[str, Any], part: Part) -> Fitted:
+    """An estimator of scikit-learn for each attribute, each with its own C."""
+
+    def make(_: Part, CN: float) -> OneByOne:
+        scaler = StandardScaler(with_std=part.standardize)
+        return OneByOne(lambda n: make_pipeline(scaler, kind(C=CN / n, **options)))
+
+    return searched(part, make, [{"CN": cn} for cn in grid], each=True)
+
+
+def _convex(name: str, options: Mapping[str, Any], part: Part) -> Fitted:
+    """A row of the baselines, its strength chosen."""
+
+    def make(given: Part, **parameters: Any) -> Any:
+        return baseline_estimator(
+            name,
+            given.groups,
+            standardize=given.standardize,
+            label_names=given.names,
+            **options,
+            **parameters,
+        )
+
+    return searched(part, make, [{"strength": s} for s in STRENGTHS[name]])
+
+
+def _tuned(kind: Any, groups: str, options: Mapping[str, Any], part: Part) -> Fitted:
+    """An estimator that searches by itself."""
+    given = {} if groups == "-" else {"groups": _groups(groups, part)}
+    return tuned(
+        part,
+        kind(
+            **given,
+            **options,
+            standardize=part.standardize,
+            label_names=part.names,
+            random_state=part.seed,
+        ),
+    )
+
+
+def _latent(groups: str, options: Mapping[str, Any], part: Part) -> Fitted:
+    """``W = L S`` without own parts."""
+
+    def make(given: Part, **parameters: Any) -> LatentMTLClassifier:
+        return LatentMTLClassifier(
+            groups=_groups(groups, given),
+            own_strength=math.inf,
+            standardize=given.standardize,
+            label_names=given.names,
+            random_state=given.seed,
+            **options,
+            **parameters,
+        )
+
+    return searched(part, make, [{"shared_strength": a} for a in SHARED])
+
+
+def _groups(which: str, part: Part) -> Any:
+    """Groups by name: ``given``, ``shuffled``, ``one`` or ``singletons``."""
+    if which == "one":
+        return None
+    if which == "singletons":
+        return which
+    lists = [part.groups.members(g) for g in range(len(part.groups))]
+    if which == "shuffled":  # of the same sizes, with other members
+        order = np.random.default_rng(part.seed).permutation(len(part.names)).tolist()
+        lists = [[order[i] for i in members] for members in lists]
+    return Groups.from_lists(lists, len(part.names))
+
+
+def bilinear(gammas: Sequence[float], lambdas: Sequence[float], part: Part) -> Fitted:
+    r"""Bilinear compatibility of features and signatures of classes, in closed form (ESZSL).
+
+    .. math:: V = (X^\top X + \gamma I)^{-1} X^\top T \, S (S^\top S + \lambda I)^{-1} ,
+
+    where T (n, Z) is 1 for the class of a row and -1 for others, and S (Z, M) has the signatures,
+    each divided by its norm. A row is of the class with the largest :math:`x^\top V s_z`. The
+    strengths and the table of signatures are chosen by the mean accuracy on five folds of the
+    classes to learn from: the validation part alone has too few classes. Strengths are relative to
+    the mean eigenvalue of both matrices.
+
+    References
+    ----------
+    Romera-Paredes and Torr, "An embarrassingly simple approach to zero-shot learning", 2015.
+    """
+    classes = part.classes
+    if classes is None:
+        raise ValueError("classes: a bilinear model needs the class of each row.")
+    known = classes[part.refit]
+    grid = [(name, g, w) for name in part.signatures for g in gammas for w in lambdas]
+    found = np.zeros((FOLDS, len(grid)))
+    for fold, (train, held) in enumerate(class_folds(known, FOLDS, part.seed)):
+        rows, candidates = part.refit[held], np.unique(known[held])
+        solved = {n: _bilinear_solution(part, part.refit[train], n) for n in part.signatures}
+        for number, (name, gamma, weight) in enumerate(grid):
+            V, mean = solved[name](gamma, weight)
+            scores = (part.X[rows] - mean) @ V @ _unit(part.signatures[name])[candidates].T
+            right = candidates[scores.argmax(axis=1)] == known[held]
+            found[fold, number] = np.mean([right[known[held] == c].mean() for c in candidates])
+    log: list[dict[str, Any]] = [
+        {"signatures": n, "gamma": g, "lambda": w, "accuracy": round(float(accuracy), 5)}
+        for (n, g, w), accuracy in zip(grid, found.mean(axis=0), strict=True)
+    ]
+    best = max(log, key=lambda line: line["accuracy"])
+    chosen = {key: best[key] for key in ("signatures", "gamma", "lambda")}
+    solve = _bilinear_solution(part, part.refit, chosen["signatures"])
+    V, mean = solve(chosen["gamma"], chosen["lambda"])
+
+    def class_scores(X: Array, signatures: Mapping[str, Array]) -> Array:
+        found: Array = (X - mean) @ V @ _unit(signatures[chosen["signatures"]]).T
+        return found
+
+    def log_odds(X: Array) -> Array:
+        found: Array = (X - mean) @ V
+        return found
+
+    return Fitted(log_odds, chosen, log, {}, class_scores)
+
+
+def _bilinear_solution(part: Part, rows: Array, name: str) -> Any:
+    """Solutions (V, mean of X) for the rows by both strengths."""
+    assert part.classes is not None
+    X = part.X[rows].astype(np.float64)
+    mean = X.mean(axis=0)
+    X -= mean
+    known, numbers = np.unique(part.classes[rows], return_inverse=True)
+    T = np.where(np.arange(len(known)) == numbers[:, None], 1.0, -1.0)
+    S = _unit(part.signatures[name])[known]
+    values, vectors = np.linalg.eigh(X.T @ X)
+    left = vectors.T @ (X.T @ (T @ S))
+    gram = S.T @ S
+
+    def solved(gamma: float, weight: float) -> tuple[Array, Array]:
+        inverse = vectors / (values + gamma * values.mean())
+        ridge = gram + weight * np.trace(gram) / len(gram) * np.eye(len(gram))
+        return np.linalg.solve(ridge, (inverse @ left).T).T, mean
+
+    return solved
+
+
+def _unit(signatures: Array) -> Array:
+    """Signatures divided by their norms."""
+    norms = np.linalg.norm(signatures, axis=1, keepdims=True)
+    found: Array = signatures / np.where(norms > 0, norms, 1.0)
+    return found
+
+
+_LOGISTIC = {"max_iter": 1000}
+_SVM = {"dual": False, "tol": 1e-3}
+_CONVEX = {"tol": 1e-3}
+
+
+def _latent_system(name: str, title: str, groups: str, options: Any, **rest: Any) -> System:
+    grid = {"shared_strength": SHARED, "groups": groups, **options}
+    return System(name, title, partial(_latent, groups, options), grid, **rest)
+
+
+def _tuned_system(name: str, title: str, kind: Any, groups: str, **rest: Any) -> System:
+    options = {"max_passes": 200}
+    how = {"estimator": kind.__name__, "groups": groups, **options}
+    return System(name, title, partial(_tuned, kind, groups, options), how, **rest)
+
+
+def _convex_system(name: str, title: str, **rest: Any) -> System:
+    grid = {"strength": STRENGTHS[name], **_CONVEX}
+    return System(name, title, partial(_convex, name, _CONVEX), grid, **rest)
+
+
+LINEAR: tuple[System, ...] = (
+    System(
+        "logistic",
+        "logistic regression of each attribute, scikit-learn",
+        partial(_peer, LogisticRegression, LOGISTIC_CN, _LOGISTIC),
+        {"CN": LOGISTIC_CN, **_LOGISTIC},
+    ),
+    System(
+        "svm",
+        "linear SVM of each attribute, scikit-learn",
+        partial(_peer, LinearSVC, SVM_CN, _SVM),
+        {"CN": SVM_CN, **_SVM},
+    ),
+    _tuned_system("single", "single-task", SingleTaskClassifierCV, "-"),
+    _convex_system("ridge", "L2 regression"),
+    _convex_system("lasso", "lasso"),
+    _convex_system("l21", "L21, all share"),
+    _convex_system("decorrelated", "group lasso of each feature"),
+    _latent_system("m", "W = L S, no groups", "singletons", FIT),
+    _latent_system("mg", "W = L S, groups", "given", FIT),
+    _latent_system(
+        "paper",
+        "W = L S, groups, Algorithm 1",
+        "given",
+        {"algorithm": "paper", **FIT},
+    ),
+    _tuned_system("convex", "shared + own parts, convex", SharedPlusOwnClassifierCV, "one"),
+    _tuned_system("own", "W = L S + V, one group", LatentMTLClassifierCV, "one"),
+    _tuned_system("own-groups", "W = L S + V, groups", LatentMTLClassifierCV, "given"),
+)
+"""Linear rows, from attributes alone to everything shared."""
+
+ABLATIONS: tuple[System, ...] = (
+    _latent_system("mg-shuffled", "W = L S, shuffled groups", "shuffled", FIT, asked=True),
+    _latent_system("mg-one", "W = L S, one group", "one", FIT, asked=True),
+    *(
+        _latent_system(
+            f"mg-k{k}", f"W = L S, groups, K = {k}", "given", {"n_latents": k, **FIT}, asked=True
+        )
+        for k in (4, 8, 16)
+    ),
+)
+"""The grouped row with one part changed; run where they are named."""
+
+BILINEAR = System(
+    "bilinear",
+    "bilinear compatibility (ESZSL)",
+    partial(bilinear, (1e-3, 1e-2, 1e-1, 1.0), (1e-3, 1e-2, 1e-1, 1.0, 10.0)),
+    {
+        "gamma": (1e-3, 1e-2, 1e-1, 1.0),
+        "lambda": (1e-3, 1e-2, 1e-1, 1.0, 10.0),
+        "folds": FOLDS,
+    },
+)
+
+PAIRS = (
+    ("m", "single"),
+    ("mg", "single"),
+    ("mg", "m"),
+    ("convex", "single"),
+    ("own", "single"),
+    ("own-groups", "single"),
+    ("own-groups", "own"),
+    ("single", "logistic"),
+    ("mg", "paper"),
+)
+"""Rows that are compared: what sharing gains, and what groups gain on top."""
+
+
+def only_asked(systems: Sequence[System], names: Sequence[str]) -> tuple[System, ...]:
+    """The systems, some of which run only where they are named: they take too long for a table."""
+    return tuple(replace(s, asked=s.asked or s.name in names) for s in systems)
+
+
+def zero_shot_systems() -> tuple[System, ...]:
+    """Rows of a table of unseen classes."""
+    named = ("single", "ridge", "convex", "own")
+    return (*(system for system in LINEAR if system.name in named), BILINEAR)

@@ -1,0 +1,54 @@
+"""MULAN's multi-label sets: classical features, labels without groups."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from proxmtl.backbones.experiments.datasets import load_mulan
+from proxmtl.backbones.experiments.protocol import Data, FeaturesOf, Fold, Table
+from proxmtl.backbones.experiments.splits import random_folds
+from proxmtl.backbones.experiments.systems import LINEAR, PAIRS
+from proxmtl.groups import Groups
+
+__all__ = ["MULAN"]
+
+SETS = ("emotions", "scene", "flags", "birds")
+SPLITS = 5
+ROWS = ("logistic", "single", "ridge", "lasso", "l21", "m", "convex", "own")
+
+
+def load(name: str, folder: Path, features: FeaturesOf) -> Data:
+    """Features and labels of both parts."""
+    del features
+    found = load_mulan(folder, name)
+    M = found.Y.shape[1]
+    names = tuple(f"label {k}" for k in range(M))
+    groups = Groups.from_lists([list(range(M))], M, names=["labels"])
+    parts = {"train": np.arange(found.n_train)}
+    return Data(found.X, found.Y, names, groups, np.arange(len(found.X)), parts=parts)
+
+
+def folds(data: Data, seed: int) -> list[Fold]:
+    """Five random splits with the sizes of the authors' parts."""
+    return random_folds(data, SPLITS, 1 - len(data.parts["train"]) / len(data.X), seed)
+
+
+def _table(name: str) -> Table:
+    return Table(
+        name=f"mulan-{name}",
+        title=f"MULAN, {name}",
+        load=partial(load, name),
+        folds=folds,
+        protocol="""
+        Five random splits with the sizes of the authors' parts; a quarter of each training
+        part validates, as in the other tables. Labels have no groups.
+    """,
+        systems=tuple(system for system in LINEAR if system.name in ROWS),
+        pairs=tuple(pair for pair in PAIRS if set(pair) <= set(ROWS)),
+    )
+
+
+MULAN = tuple(_table(name) for name in SETS)

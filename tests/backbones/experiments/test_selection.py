@@ -1,0 +1,156 @@
+"""What is chosen on the validation part, and the rows of the tables on small problems."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import average_precision_score
+
+from proxmtl import Groups
+from proxmtl.backbones.experiments.protocol import Part
+from proxmtl.backbones.experiments.selection import OneByOne, searched
+from proxmtl.backbones.experiments.systems import ABLATIONS, BILINEAR, LINEAR, bilinear
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # budgets and grids are small on purpose
+
+
+def part(n=160, M=4, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 5)).astype(np.float32)
+    Y = (X @ rng.standard_normal((5, M)) + rng.standard_normal((n, M)) > 0).astype(float)
+    Y[rng.random(Y.shape) < 0.1] = np.nan
+    rows = np.arange(n)
+    names = tuple("abcd"[:M])
+    return Part(
+        X,
+        Y,
+        rows[: n // 2],
+        rows[n // 2 :],
+        rows,
+        Groups.from_lists([[0, 1], [2, 3]], M),
+        names,
+        None,
+        {},
+        0,
+        standardize=True,
+    )
+
+
+class Fixed:
+    """Scores of one feature, with a sign."""
+
+    def __init__(self, feature, sign):
+        self.feature, self.sign, self.seen = feature, sign, 0
+
+    def fit(self, X, Y):
+        self.seen, self.columns = len(X), Y.shape[1]
+        return self
+
+    def decision_function(self, X):
+        return np.repeat(self.sign * X[:, self.feature : self.feature + 1], self.columns, 1)
+
+
+def test_the_best_on_the_validation_part_is_fitted_on_all_rows():
+    given = part()
+    given.Y[:] = given.X[:, 2:3] > 0.8
+    given.Y[::9] = 0.0
+    made = []
+
+    def make(_, **parameters):
+        made.append(Fixed(**parameters))
+        return made[-1]
+
+    grid = [{"feature": 1, "sign": 1}, {"feature": 2, "sign": 1}, {"feature": 2, "sign": -1}]
+    fitted = searched(given, make, grid)
+    assert fitted.chosen == grid[1]
+    assert [model.seen for model in made] == [80, 80, 80, 160]
+    assert [line["feature"] for line in fitted.validation] == [1, 2, 2]
+    held = given.validation
+    expected = np.mean([average_precision_score(y, given.X[held, 2]) for y in given.Y[held].T])
+    assert fitted.validation[1]["ap"] == pytest.approx(expected, abs=1e-5)
+    # calibrated: the threshold is where labels change, not where the score does
+    yes = fitted.log_odds(given.X)[:, 0] > 0
+    assert np.mean(yes == (given.Y[:, 0] > 0)) > np.mean((given.X[:, 2] > 0) == given.Y[:, 0])
+
+
+def test_each_attribute_may_have_a_candidate_of_its_own():
+    given = part()
+    for m in range(4):
+        given.Y[:, m] = given.X[:, m] > 0
+    grid = [{"feature": k, "sign": 1} for k in range(4)]
+    fitted = searched(given, lambda _, **p: Fixed(**p), grid, each=True)
+    assert fitted.chosen == {"feature": [0, 1, 2, 3], "sign": [1] * 4}
+    yes = fitted.log_odds(given.X) > 0
+    assert (yes == (given.Y > 0)).mean() > 0.9
+
+
+def test_attributes_one_by_one_are_fitted_on_rows_with_their_labels():
+    given = part()
+    model = OneByOne(lambda n: LogisticRegression(C=80 / n)).fit(given.X, given.Y)
+    seen = ~np.isnan(given.Y[:, 1])
+    alone = LogisticRegression(C=80 / seen.sum()).fit(given.X[seen], given.Y[seen, 1])
+    np.testing.assert_allclose(
+        model.decision_function(given.X)[:, 1],
+        alone.decision_function(given.X),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+    given.Y[:, 2] = 1.0
+    scores = (
+        OneByOne(lambda _: LogisticRegression()).fit(given.X, given.Y).decision_function(given.X)
+    )
+    assert not scores[:, 2].any()
+
+
+@pytest.mark.parametrize("system", [*LINEAR, *ABLATIONS], ids=lambda system: system.name)
+def test_every_row_learns_and_says_what_it_chose(system):
+    given = part()
+    fitted = system.fit(given)
+    log_odds = fitted.log_odds(given.X)
+    seen = ~np.isnan(given.Y)
+    right = (log_odds > 0)[seen] == (given.Y[seen] > 0)
+    assert right.mean() > 0.7  # 0.5 by chance, some 0.85 at best
+    assert fitted.chosen
+    assert len(fitted.validation) > 1
+    scores = [line.get("ap", line.get("mean_score")) for line in fitted.validation]
+    assert all(score is None or math.isfinite(float(score)) for score in scores)
+
+
+def test_bilinear_solution_is_the_stationary_point():
+    rng = np.random.default_rng(0)
+    classes = np.arange(60) % 6
+    S = rng.random((6, 3))
+    X = (S[classes] @ rng.standard_normal((3, 5)) + 0.05 * rng.standard_normal((60, 5))).astype(
+        np.float32
+    )
+    rows = np.arange(60)
+    held = classes >= 4
+    given = Part(
+        X,
+        np.zeros((60, 3)),
+        rows[~held],
+        rows[held],
+        rows,
+        Groups.single(3),
+        ("a", "b", "c"),
+        classes,
+        {"binary": S},
+        0,
+        standardize=False,
+    )
+    fitted = bilinear((0.1,), (0.01,), given)
+    assert fitted.chosen == {"signatures": "binary", "gamma": 0.1, "lambda": 0.01}
+    assert fitted.validation[0]["accuracy"] > 0.9
+    unit = S / np.linalg.norm(S, axis=1, keepdims=True)
+    centred = X - X.astype(float).mean(0)
+    T = np.where(np.arange(6) == classes[:, None], 1.0, -1.0)
+    gamma = 0.1 * np.trace(centred.T @ centred) / 5
+    ridge = 0.01 * np.trace(unit.T @ unit) / 3
+    half = Ridge(alpha=gamma, fit_intercept=False).fit(centred, T @ unit).coef_.T
+    expected = half @ np.linalg.inv(unit.T @ unit + ridge * np.eye(3))
+    np.testing.assert_allclose(
+        fitted.class_scores(X, {"binary": S}), centred @ expected @ unit.T, rtol=1e-4, atol=1e-5
+    )
+    with pytest.raises(ValueError, match="class of each row"):
+        BILINEAR.fit(part())

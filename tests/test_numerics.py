@@ -236,6 +236,12 @@ OTHER_MEANS = {
     "proxmtl/latent/strengths.py: given.mean",
     "proxmtl/solvers/newton_rows.py: wide.mean",
     "proxmtl/designs/base.py: part.weights.mean",
+    "backbones/experiments/paired.py: gains.mean",
+    "backbones/experiments/markdown.py: per_cent.std",
+    "backbones/experiments/paired.py: means.std",
+    "backbones/experiments/paired.py: means.var",
+    "backbones/experiments/systems.py: found.mean",
+    "backbones/experiments/tables/awa.py: np.nanmean",
     "backbones/quantized.py: first.mean",
 }
 

@@ -20,6 +20,7 @@ from proxmtl.experiments import (
     attribute_priors,
     direct_attribute_prediction,
 )
+from proxmtl.numerics import column_moments
 
 __all__ = ["Progress", "compute", "finished"]
 
@@ -177,8 +178,8 @@ def _part(table: Table, data: Data, fold: Fold, key: Key) -> tuple[Part, Callabl
     """What a system learns from, and how test rows are scaled alike."""
     rows = np.unique(np.concatenate([fold.refit, fold.train, fold.validation]))
     X, Y = data.X[rows], data.Y[rows].astype(np.float64)
-    learnt = data.X[fold.refit].astype(np.float64)
-    mean, scale = learnt.mean(axis=0), float(np.sqrt(learnt.var(axis=0).mean()))
+    moments = column_moments(data.X[fold.refit])
+    mean, scale = moments.mean.numpy(), float(moments.std.square().mean().sqrt())
 
     def scaled(features: Array) -> Array:
         found: Array = ((features - mean) / scale).astype(np.float32)

@@ -29,6 +29,7 @@ from proxmtl.estimators import (
 )
 from proxmtl.experiments import class_folds
 from proxmtl.groups import Groups
+from proxmtl.numerics import column_moments
 
 __all__ = ["ABLATIONS", "BILINEAR", "LINEAR", "PAIRS", "only_asked", "zero_shot_systems"]
 
@@ -172,7 +173,7 @@ def _bilinear_solution(part: Part, rows: Array, name: str) -> Any:
     """Solutions (V, mean of X) for the rows by both strengths."""
     assert part.classes is not None
     X = part.X[rows].astype(np.float64)
-    mean = X.mean(axis=0)
+    mean = column_moments(X).mean.numpy()
     X -= mean
     known, numbers = np.unique(part.classes[rows], return_inverse=True)
     T = np.where(np.arange(len(known)) == numbers[:, None], 1.0, -1.0)

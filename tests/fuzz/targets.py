@@ -201,6 +201,19 @@ def _network(folder: Path) -> object:
     return QuantizedNet(folder / "n.npz")
 
 
+MULAN = (
+    b"@relation 'flags'\n@attribute a numeric\n@attribute b numeric\n"
+    + b"".join(b"@attribute l%d {0,1}\n" % number for number in range(7))
+    + b"@data\n%s\n"
+)
+
+
+def _mulan(folder: Path) -> object:
+    from proxmtl.backbones.experiments.datasets import load_mulan
+
+    return load_mulan(folder, "flags")
+
+
 def _celeba(folder: Path) -> object:
     from proxmtl.backbones.experiments.datasets import load_celeba
 
@@ -371,6 +384,9 @@ TARGETS: dict[str, Target] = {
         )
         for name, content in AWA.items()
     },
+    "mulan": Target(
+        "flags.arff", _mulan, lambda: [MULAN % b"1,2.5,0,1,0,0,0,0,1", MULAN % b"{1 2,8 1}"]
+    ),
     "celeba": Target(
         "list_attr_celeba.txt", _celeba, lambda: [b"2\nblack white\n1.jpg 1 -1\n2.jpg -1 1\n"]
     ),

@@ -102,7 +102,8 @@ def _read(path: Path) -> NDArray[np.float64]:
         # SciPy reads no sparse rows
         return _sparse(text) if "\n{" in text else _dense(text)
     except (ValueError, lzma.LZMAError, IndexError, arff.ArffError, NotImplementedError) as error:
-        msg = f"{path} can't be read as ARFF with numbers ({error}); get it again."
+        seen = str(error)[:80]  # it may have a whole line of the file
+        msg = f"{path} can't be read as ARFF with numbers ({seen}); get it again."
         raise ValueError(msg) from error
 
 

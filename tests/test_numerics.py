@@ -229,7 +229,6 @@ OTHER_MEANS = {
     "proxmtl/estimators/verdict.py: gain[known].var",
     "proxmtl/estimators/verdict.py: np.nanmean",
     "proxmtl/estimators/verdict.py: np.nanstd",
-    "proxmtl/estimators/verdict.py: z.std",
     "proxmtl/experiments/compare.py: self._over_splits().std",
     "proxmtl/experiments/zero_shot.py: _signatures(class_attributes).mean",
     "proxmtl/selection/cross_validation.py: scores.std",

@@ -52,8 +52,8 @@ TABLE = {
 """By class of problem. The first class that a problem belongs to counts, in this order."""
 
 
-THIN, WIDE = 4, 8
-"""Operations of a Gram matrix in the time of one of a product with few columns, less than these."""
+FASTER = 4
+"""Operations of a Gram matrix in the time of one of a pass."""
 
 
 class Choice(NamedTuple):
@@ -137,8 +137,7 @@ def _allowance(problem: Problem) -> float:
     accelerated steps alone.
     """
     weights = problem.design.split(problem.zeros())[0]
-    faster = THIN if weights.shape[1] < WIDE else 1
-    return faster * TABLE[_shape(problem, weights)].iterations
+    return FASTER * TABLE[_shape(problem, weights)].iterations
 
 
 def _is_large(problem: Problem, weights: Tensor) -> bool:

@@ -4,8 +4,8 @@
     make bench-compare BASE=v0.1.0 COMPARE='--only 200x20x1 --rounds 9'
 
 The other commit is built into a temporary folder. Processes of both take turns: each runs every
-case, ten times or for half a second, and gives the least processor time of one thread; the first run of
-a process, which compiles, does not count. The cases are small and moderate problems with the
+case, ten times or for half a second, and gives the least processor time of one thread; the first
+run of a process, which compiles, does not count. The cases are small and moderate problems with the
 defaults of `minimize`, to a relative gap of 1e-6, and fits of estimators; both pose the problem
 anew in each run. Writes bench/results/compare.json: medians of the rounds, and of their ratios.
 """

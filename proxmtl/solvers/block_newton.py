@@ -51,6 +51,7 @@ class BlockNewtonState(PointState):
     grams: float  # passes that Gram matrices have taken
     inner: MFISTAState | None = None  # state of accelerated steps, once these follow
     nested: ClassVar[dict[str, type[Saved]]] = {"inner": MFISTAState}
+    estimates = True
 
     @property
     def long(self) -> bool:  # type: ignore[override]

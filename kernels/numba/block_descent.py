@@ -63,12 +63,13 @@ def _descend(
     square = 0.0
     for g in range(n_groups):
         tasks = members[bounds[g] : bounds[g + 1]]
-        for j in range(n):
-            violation = _violation(gradient, w, tasks, j, penalty[g, j])
+        for i in range(n):
+            violation = _violation(gradient, w, tasks, i, penalty[g, i])
             square += violation * violation
     wanted = reduction * np.sqrt(square)
     resting, full = np.zeros((n_groups, n), np.bool_), True
-    order, state = np.arange(n), SEED
+    order: Whole = np.arange(n)
+    state = SEED
     for _ in range(sweeps):
         for last in range(n - 1, 0, -1):
             state = state * MULTIPLIER % PRIME
@@ -98,7 +99,7 @@ def _violation(gradient: Floats, w: Floats, tasks: Whole, j: int, p: float) -> f
         size += w[m, j] * w[m, j]
         steep += gradient[m, j] * gradient[m, j]
     if size == 0.0:
-        return max(np.sqrt(steep) - p, 0.0)
+        return float(max(np.sqrt(steep) - p, 0.0))
     factor, square = p / np.sqrt(size), 0.0
     for m in tasks:
         part = gradient[m, j] + factor * w[m, j]

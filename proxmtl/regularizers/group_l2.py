@@ -89,17 +89,16 @@ class GroupL2(GroupNorm):
     def as_row_norms(self, W: Tensor) -> RowNorms | None:
         if W.ndim != 2 or self.axis % 2 != 1:  # the groups are of features
             return None
-        M, names = self.groups.n_items, self.groups.indices
-        sizes = self.groups.indptr.diff()
+        groups = self.groups
+        of_task = torch.full((groups.n_items,), -1)
+        sizes = groups.indptr.diff()
+        of_task[groups.indices] = torch.arange(groups.n_groups).repeat_interleave(sizes)
         # a task in no group is one by itself, without a norm
-        of_task = torch.arange(M) + self.groups.n_groups
-        of_task[names] = torch.arange(self.groups.n_groups).repeat_interleave(sizes)
-        factors = self.groups.weights.new_zeros(self.groups.n_groups + M)
-        factors[: self.groups.n_groups] = self.strength * self.groups.weights
-        known, groups = of_task.unique(return_inverse=True)
-        return RowNorms(
-            groups.to(W.device), factors[known].to(W.device)[:, None].expand(-1, len(W)), 0.0
-        )
+        free = torch.nonzero(of_task < 0).flatten()
+        of_task[free] = torch.arange(groups.n_groups, groups.n_groups + len(free))
+        factors = groups.weights.new_zeros(groups.n_groups + len(free))
+        factors[: groups.n_groups] = self.strength * groups.weights
+        return RowNorms(of_task.to(W.device), factors.to(W.device)[:, None].expand(-1, len(W)), 0.0)
 
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         """``strength w_g (v - x <x, v> / n^2) / n`` with ``n = ||x||``, block by block."""

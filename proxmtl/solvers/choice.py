@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -103,9 +102,10 @@ def choose(
             return Choice(made(row.solver, tolerance), "it made the state to resume", row)
     kind = _class_of(problem, most)
     row = TABLE[kind]
-    solver = made(row.solver, tolerance)
     if kind == "blocks":
-        solver = replace(solver, allowance=_allowance(problem))
+        solver: Solver[Any, Any, Any] = BlockNewton(tolerance, allowance=_allowance(problem))
+    else:
+        solver = made(row.solver, tolerance)
     return Choice(solver, f"{_named(problem)}: {row.reason}", row)
 
 

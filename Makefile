@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 CODE   := proxmtl kernels backbones bench tests
 
 .PHONY: demo test test-deep test-isa test-extras test-trunks matrix dist coverage faults fuzz mutants reliability \
-	lint types docs bench bench-peers env clean
+	lint types docs bench bench-peers bench-compare env clean
 .DEFAULT_GOAL := test
 
 env: $(READY)
@@ -109,6 +109,9 @@ bench: $(READY)
 # where it was. PEERS='--minutes 5 b1-lasso-0.1'
 bench-peers: build/peers/.ready
 	build/peers/bin/python -m bench.solvers.peers $(PEERS)
+
+bench-compare: $(READY)
+	$(BIN)/python -m bench.solvers.compare $(BASE) $(COMPARE)
 
 build/peers/.ready: $(READY) requirements/peers.txt
 	rm -rf build/peers

@@ -120,6 +120,7 @@ from proxmtl.solvers import (
     PGD as PGD,
     SPGD as SPGD,
     AdPGM as AdPGM,
+    BlockNewton as BlockNewton,
     CoordinateNewton as CoordinateNewton,
     DavisYin as DavisYin,
     NewtonCholesky as NewtonCholesky,

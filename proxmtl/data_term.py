@@ -168,10 +168,7 @@ class SummedLoss(Labelled):
 
     def bregman(self, new: Tensor, old: Tensor) -> float:
         """``F(new) - F(old) - <F'(old), new - old>``, summed label by label."""
-        return float(self.ranks.total(self._own_bregman(new, old)))
-
-    def _own_bregman(self, new: Tensor, old: Tensor) -> Tensor:
-        return self._summed(self.loss.bregman, new, old)
+        return float(self.ranks.total(self._summed(self.loss.bregman, new, old)))
 
     def bregman_terms(self, new: Tensor, old: Tensor) -> Tensor:
         """Terms of :meth:`bregman`, shaped like the scores."""
@@ -183,21 +180,13 @@ class SummedLoss(Labelled):
 
     def bregman_error(self, scores: Tensor, value: float) -> float:
         """Rounding error to expect of :meth:`bregman` near scores with this value."""
-        return float(self.ranks.total(self._own_error(scores, value)))
-
-    def _own_error(self, scores: Tensor, value: float) -> Tensor:
         share = value / self.ranks.size / scores.numel()
 
         def error(z: Tensor, labels: Tensor, weights: Tensor) -> Tensor:  # noqa: ARG001
             found = self.loss.bregman_error(z, weights, share * z.numel())
             return torch.tensor(found, dtype=torch.float64)
 
-        return self._summed(error, scores)
-
-    def bregman_with_error(self, new: Tensor, old: Tensor, value: float) -> tuple[float, float]:
-        """:meth:`bregman`, and :meth:`bregman_error` at the old scores, in one exchange."""
-        found = self.ranks.sum(self._own_bregman(new, old), self._own_error(old, value))
-        return float(found[0]), float(found[1])
+        return float(self.ranks.total(self._summed(error, scores)))
 
     # ------------------------------------------------------------------ duality
 

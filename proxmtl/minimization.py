@@ -44,8 +44,10 @@ def minimize(
         "auto", or None: the solver expected to be fastest; ``result.solver_reason`` says why. For a
         loss plus a ridge on shared features that is :class:`LBFGS`, or :class:`NewtonCholesky` if
         labels or features are few; for an L1 penalty on sparse features :class:`CoordinateNewton`,
-        where numba can compile it, and on dense features of a single task, more than labels and too
-        large for caches, :class:`ProxNewton`; for penalties that are not convex :class:`MFISTA`;
+        and for one or for norms of rows on dense features :class:`BlockNewton`, if there is a
+        single task, or the loss is squared and no label is missing, where numba can compile them;
+        for an L1 penalty on dense features of a single task, more than labels and too large for
+        caches, else :class:`ProxNewton`; for penalties that are not convex :class:`MFISTA`;
         for all other problems (other penalties, features of each task) :class:`FISTA`. A run that
         is resumed goes on with the one of these that began it.
     x0 : Tensor, optional

@@ -41,6 +41,8 @@ class State:
     """Types of the fields that are :class:`Saved` themselves, by name; such a field may be None."""
     long = False
     """Whether the iteration cost far more than a certificate, which is then measured after it."""
+    estimates: ClassVar[bool] = False
+    """Whether the solver estimates the gap, and is ``long`` where a certificate is worth while."""
 
     def state_dict(self) -> dict[str, Any]:
         """Fields by name; tensors are cloned, nested states become dictionaries."""

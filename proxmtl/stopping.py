@@ -38,7 +38,8 @@ class Progress:
     is first read in an iteration, and then cached; it is not counted in ``passes``. It reads the
     features once, in float64; the first certificate of a problem reads them once more, for the
     scale of relative residuals. With an iterative prox, the dual norm and the least subgradient
-    take proxes, too. ``long`` marks an iteration that cost far more than a certificate.
+    take proxes, too. ``long`` marks an iteration that cost far more than a certificate;
+    ``estimated`` the iterations of a solver that marks those at which a certificate is worth while.
     """
 
     iteration: int
@@ -49,6 +50,7 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list, repr=False)
     stalled: bool = False
     long: bool = False
+    estimated: bool = False
 
     @cached_property
     def certificate(self) -> Certificate:
@@ -190,7 +192,8 @@ class _Measured(Stop):
     """Base of rules on a figure of the certificate.
 
     The certificate is measured every ``every`` iterations, when the run stalls, and after each
-    iteration that the solver marks as long.
+    iteration that the solver marks as long. At the start it is not where the solver estimates that
+    it would not do.
     """
 
     tolerance: float
@@ -205,7 +208,8 @@ class _Measured(Stop):
         """Figure to compare with the tolerance; None if the problem has no such figure."""
 
     def __call__(self, progress: Progress) -> Decision | None:
-        if progress.iteration % self.every and not (progress.stalled or progress.long):
+        unasked = progress.iteration % self.every or (progress.estimated and not progress.iteration)
+        if unasked and not (progress.stalled or progress.long):
             return None
         figure = self.figure(progress.certificate)
         if figure is None:

@@ -48,6 +48,7 @@ PROBLEMS = {
 SOLVERS = {
     "AdPGM": pm.AdPGM(),
     "Alternating": Alternating(inner_iterations=10, exact_prox=True),
+    "BlockNewton": pm.BlockNewton(smallest=8),
     "CoordinateNewton": pm.CoordinateNewton(smallest=8),
     "DavisYin": pm.DavisYin(),
     "FISTA": pm.FISTA(),
@@ -73,6 +74,7 @@ DEFAULT_ACCURACY = {"latent": 1e-3}  # of the KKT residual; of the others' gap i
 # iterations and passes, certificates apart
 BUDGETS = {
     ("elastic", "AdPGM"): (91, 93.0),
+    ("elastic", "BlockNewton"): (6, 52.6),
     ("elastic", "DavisYin"): (134, 211.0),
     ("elastic", "FISTA"): (58, 66.5),
     ("elastic", "FISTA from a short step"): (105, 111.5),
@@ -82,6 +84,7 @@ BUDGETS = {
     ("elastic", "ProxNewton"): (29, 189.9),
     ("elastic", "ProxSVRG"): (85, 171.5),
     ("groups", "AdPGM"): (120, 122.0),
+    ("groups", "BlockNewton"): (7, 63.1),
     ("groups", "DavisYin"): (187, 294.5),
     ("groups", "FISTA"): (74, 84.5),
     ("groups", "FISTA from a short step"): (160, 171.0),
@@ -97,6 +100,7 @@ BUDGETS = {
     ("ridge, wide", "LBFGS"): (27, 32.1),
     ("ridge, wide", "NewtonCholesky"): (9, 33.0),
     ("fused", "PDHG"): (229, 232.0),
+    ("wide", "BlockNewton"): (8, 74.5),
     ("wide", "FISTA"): (107, 120.5),
     ("wide", "MFISTA"): (103, 111.0),
     ("wide", "ProxNewton"): (62, 44.5),

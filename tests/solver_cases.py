@@ -171,6 +171,8 @@ def _sum_case(solver):
 
 SOLVER_FACTORIES = {
     "AdPGM": _convex_case(pm.AdPGM()),
+    # one sweep in a step, of few rows, and accelerated steps after some
+    "BlockNewton": _convex_case(pm.BlockNewton(smallest=1, sweeps=1, allowance=10.0)),
     # one sweep in a step, and hardly a working set: whole ones are done before the suite is
     "CoordinateNewton": _sparse_case(pm.CoordinateNewton(smallest=1, sweeps=1)),
     "DavisYin": _sum_case(pm.DavisYin()),

@@ -7,6 +7,7 @@ The formula, shapes, conditions and errors of each are in its docstring:
 - `overlap_dual_sweep`, `smoothed_group_grad`: overlapping groups, exactly and smoothed;
 - `chain_prox`: total variation along an axis;
 - `coordinate_descent`: quadratic models with an L1 penalty, over columns of sparse features;
+- `block_descent`: quadratic models with norms of rows of weights, given their Gram matrices;
 - `sampled_product`, `sampled_adjoint`: some entries of a product of matrices, and the adjoint.
 
 Common to all: inputs are not modified, but for what is named as overwritten, and results may not
@@ -21,6 +22,7 @@ would overflow or underflow, entries are scaled by a power of two first.
 
 from __future__ import annotations
 
+from .block_descent import block_descent
 from .chain_prox import chain_prox
 from .coordinate_descent import CoordinateStep, Csc, coordinate_descent
 from .group_shrink import group_shrink
@@ -36,6 +38,7 @@ __all__ = [
     "Csc",
     "HingeResult",
     "SmoothedGroup",
+    "block_descent",
     "chain_prox",
     "coordinate_descent",
     "group_shrink",

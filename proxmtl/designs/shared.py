@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,6 +88,7 @@ class SharedDesign(Design):
         else:
             raise ValueError(f"X: layout {X.layout} is not supported; use dense or sparse CSR.")
         self._curvature: dict[bool, float] = {}  # cache; key: whether the features are centred
+        self.kept_grams: dict[str, Any] = {}  # cache of solvers: Gram matrices of some columns
 
     @classmethod
     def of_checked(cls, X: Tensor, *, intercept: bool) -> SharedDesign:
@@ -94,7 +96,7 @@ class SharedDesign(Design):
         made = cls.__new__(cls)
         made.X, made.intercept, made.device = X, intercept, X.device
         made.dtype = torch.promote_types(X.dtype, torch.float32)
-        made._XT, made._curvature = None, {}  # noqa: SLF001 - of this class
+        made._XT, made._curvature, made.kept_grams = None, {}, {}  # noqa: SLF001 - of this class
         return made
 
     @property
@@ -234,6 +236,7 @@ class SharedDesign(Design):
     def _part(self, index: Tensor, axis: int) -> SharedDesign:
         part = self._copy()
         part._curvature, part.curvature_passes = {}, 0.0  # noqa: SLF001 - of the same class
+        part.kept_grams = {}
         if self._XT is not None:
             part.X = select_csr(self.X, index, axis)
             part._XT = select_csr(self._XT, index, 1 - axis)  # noqa: SLF001

@@ -11,7 +11,7 @@ from proxmtl.targets import Targets
 __all__ = ["best_intercept", "without_weights"]
 
 DOUBLINGS = 200
-HALVINGS = 100
+HALVINGS = 300
 NEWTON_STEPS = 200
 ROUNDING = 1e-14
 
@@ -19,8 +19,8 @@ ROUNDING = 1e-14
 def best_intercept(loss: Loss, targets: Targets) -> Tensor:
     """``argmin_b sum_mi c_mi phi(b_m; y_mi)`` of the shape (M,), in the targets' precision.
 
-    By bisection on the derivative of each task, from a bracket that grows until it holds the
-    minimiser; for a coupled loss by damped Newton steps in all intercepts at once. Where several
+    By safeguarded Newton steps on the derivative of each task, in a bracket that grows until it
+    holds the minimiser; for a coupled loss by damped ones in all intercepts at once. Where several
     intercepts are optimal the residuals are the same for all of them.
     """
     if loss.coupled:
@@ -34,11 +34,35 @@ def best_intercept(loss: Loss, targets: Targets) -> Tensor:
             break
         low = torch.where(short_low, 2 * low, low)
         high = torch.where(short_high, 2 * high, high)
+    return _root(loss, targets, low, high)
+
+
+def _root(loss: Loss, targets: Targets, low: Tensor, high: Tensor) -> Tensor:
+    """Zero of each task's derivative between two points, by Newton steps or halvings, (M,).
+
+    A Newton step is taken if it stays in the bracket and is at most half the step before last;
+    else the bracket is halved ("rtsafe" in Press et al., Numerical Recipes, section 9.4).
+    """
+    rounding = torch.finfo(low.dtype).eps
+    point, last = (low + high) / 2, high - low
+    before = last
     for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        rising = _slope(loss, targets, middle) >= 0
-        low, high = torch.where(rising, low, middle), torch.where(rising, middle, high)
-    return (low + high) / 2
+        scores = _scores(targets, point)
+        terms = loss.grad(scores, targets.labels, targets.weights)
+        bends = loss.curvature(scores, targets.labels) * targets.weights
+        slope, size, bend = map(targets.per_task, (terms, terms.abs(), bends))
+        low, high = torch.where(slope < 0, point, low), torch.where(slope < 0, high, point)
+        newton = point - slope / bend
+        found = slope.abs() <= rounding * size
+        found |= (newton - point).abs() <= rounding * point.abs()
+        # comparisons with NaN are false: without curvature the bracket is halved
+        fits = (newton > low) & (newton < high) & (2 * (newton - point).abs() <= before)
+        following = torch.where(fits, newton, (low + high) / 2)
+        following = torch.where(found, point, following)
+        if torch.equal(following, point):
+            break
+        before, last, point = last, (following - point).abs(), following
+    return point
 
 
 def without_weights(

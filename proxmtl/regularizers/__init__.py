@@ -4,6 +4,7 @@ from proxmtl.regularizers.base import (
     COMBINATIONS,
     REGULARIZERS,
     Regularizer,
+    RowNorms,
     UnsupportedError,
     combination,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "Nuclear",
     "OverlappingGroupL2",
     "Regularizer",
+    "RowNorms",
     "Scaled",
     "Separable",
     "SharedPlusOwn",

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ __all__ = [
     "COMBINATIONS",
     "REGULARIZERS",
     "Regularizer",
+    "RowNorms",
     "UnsupportedError",
     "check_step",
     "check_strength",
@@ -61,6 +62,20 @@ def combination(first: type[Any], second: type[Any]) -> Callable[[Rule], Rule]:
 
 class UnsupportedError(NotImplementedError):
     """Something asked for has no implementation; the message says what would do instead."""
+
+
+class RowNorms(NamedTuple):
+    """A penalty ``sum_j sum_g p_gj ||W[j, g]|| + ridge ||W||^2`` of weights (D, M).
+
+    Each row of weights is divided into the same groups of tasks: whole rows, single weights, or
+    disjoint groups.
+    """
+
+    groups: Tensor
+    """Number g of the group of each task, (M,), int64."""
+    factors: Tensor
+    """Factors p of the norms, (G, D), float64."""
+    ridge: float
 
 
 def check_strength(strength: float) -> None:
@@ -274,6 +289,16 @@ class Regularizer(ABC):
         In float64; None if the penalty is not of this form.
         """
         return None
+
+    def as_row_norms(self, W: Tensor) -> RowNorms | None:
+        """Norms of the rows of weights (D, M), in float64; None if the penalty is not of this form.
+
+        An elastic net is: each task is a group by itself.
+        """
+        found = self.as_elastic_net(W) if W.ndim == 2 else None
+        if found is None:
+            return None
+        return RowNorms(torch.arange(W.shape[1], device=W.device), found[0].t(), found[1])
 
     def critical_strength(self, grad_at_zero: Tensor) -> float:
         """Smallest strength at which 0 minimises loss + R, given the loss's gradient at 0.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from proxmtl.groups import Groups
 from proxmtl.kernels import group_shrink
-from proxmtl.regularizers.base import combination, scaled_value
+from proxmtl.regularizers.base import RowNorms, combination, scaled_value
 from proxmtl.regularizers.group_layout import zero_where_zero
 from proxmtl.regularizers.group_norm import GroupNorm
 
@@ -85,6 +85,20 @@ class GroupL2(GroupNorm):
         rows, restore = self.layout.rows(W)
         free = (self.layout.norms(rows) > 0) | (self.layout.bounds(self.strength, W) == 0)
         return restore(self.layout.spread(free, True))
+
+    def as_row_norms(self, W: Tensor) -> RowNorms | None:
+        if W.ndim != 2 or self.axis % 2 != 1:  # the groups are of features
+            return None
+        groups = self.groups
+        of_task = torch.full((groups.n_items,), -1)
+        sizes = groups.indptr.diff()
+        of_task[groups.indices] = torch.arange(groups.n_groups).repeat_interleave(sizes)
+        # a task in no group is one by itself, without a norm
+        free = torch.nonzero(of_task < 0).flatten()
+        of_task[free] = torch.arange(groups.n_groups, groups.n_groups + len(free))
+        factors = groups.weights.new_zeros(groups.n_groups + len(free))
+        factors[: groups.n_groups] = self.strength * groups.weights
+        return RowNorms(of_task.to(W.device), factors.to(W.device)[:, None].expand(-1, len(W)), 0.0)
 
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         """``strength w_g (v - x <x, v> / n^2) / n`` with ``n = ||x||``, block by block."""

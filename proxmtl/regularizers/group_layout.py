@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -60,6 +61,11 @@ class GroupLayout:
         _, members, group_of = self.groups.index.on(device)
         return members, group_of
 
+    @cached_property
+    def whole(self) -> bool:
+        """Whether there is a single group, of all items: a sum over an axis, nothing to gather."""
+        return len(self.groups) == 1 and len(self.groups.indices) == self.groups.n_items
+
     def weights(self, like: Tensor) -> Tensor:
         """Group weights in the dtype and on the device of ``like``."""
         return self.groups.weights.to(like)
@@ -80,15 +86,18 @@ class GroupLayout:
     def norms(self, rows: Tensor) -> Tensor:
         """``||rows[k, g]||_2`` for each slice and group, shape (slices, groups)."""
         members, group_of = self.indices(rows.device)
-        return self.member_norms(rows[:, members], group_of)
+        return self.member_norms(rows if self.whole else rows[:, members], group_of)
 
     def member_norms(self, gathered: Tensor, group_of: Tensor | None = None) -> Tensor:
         """Norms of values given per membership, shape (slices, memberships)."""
         owners = self.indices(gathered.device)[1] if group_of is None else group_of
 
         def plain(entries: Tensor) -> Tensor:
-            squares = entries.new_zeros(entries.shape[0], len(self.groups))
-            squares = squares.index_add(1, owners, entries.square())
+            if self.whole:
+                squares = entries.square().sum(1, keepdim=True)
+            else:
+                squares = entries.new_zeros(entries.shape[0], len(self.groups))
+                squares = squares.index_add(1, owners, entries.square())
             if not squares.requires_grad:
                 return squares.sqrt_()
             zero = squares == 0  # autograd of a norm at zero is NaN: choose the subgradient 0
@@ -102,6 +111,8 @@ class GroupLayout:
 
         For disjoint groups: of an item in several, the last one's value stays.
         """
+        if self.whole:
+            return per_group.expand(-1, self.groups.n_items).contiguous()
         members, group_of = self.indices(per_group.device)
         out = per_group.new_full((len(per_group), self.groups.n_items), outside)
         out[:, members] = per_group[:, group_of]

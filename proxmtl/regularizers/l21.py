@@ -8,7 +8,7 @@ from functools import lru_cache
 from torch import Tensor
 
 from proxmtl.groups import Groups
-from proxmtl.regularizers.base import Regularizer
+from proxmtl.regularizers.base import Regularizer, RowNorms
 from proxmtl.regularizers.group_l2 import GroupL2
 from proxmtl.regularizers.l1 import L1
 
@@ -62,6 +62,9 @@ class L21(Regularizer):
 
     def curvature_product(self, W: Tensor, V: Tensor) -> Tensor:
         return self._on(W).curvature_product(W, V)
+
+    def as_row_norms(self, W: Tensor) -> RowNorms | None:
+        return self._on(W).as_row_norms(W)
 
     def for_parameter(self, W: Tensor) -> Regularizer:
         """As disjoint groups, which sum with an L1 norm in one prox."""

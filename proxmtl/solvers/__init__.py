@@ -2,6 +2,7 @@
 
 from proxmtl.solvers.adpgm import AdPGM
 from proxmtl.solvers.base import SOLVERS, Solver
+from proxmtl.solvers.block_newton import BlockNewton
 from proxmtl.solvers.coordinate_newton import CoordinateNewton
 from proxmtl.solvers.davis_yin import DavisYin
 from proxmtl.solvers.fista import FISTA
@@ -40,6 +41,7 @@ __all__ = [
     "SPGD",
     "AdPGM",
     "Backtracking",
+    "BlockNewton",
     "ConstantStep",
     "CoordinateNewton",
     "DavisYin",

@@ -13,6 +13,7 @@ from proxmtl.designs.columns import sparse_columns
 from proxmtl.designs.fused import FUSED
 from proxmtl.problem import Problem
 from proxmtl.solvers.base import Solver
+from proxmtl.solvers.block_newton import BlockNewton
 from proxmtl.solvers.coordinate_newton import CoordinateNewton
 from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.mfista import MFISTA
@@ -42,6 +43,7 @@ TABLE = {
     "exact": Row(NewtonCholesky, "exact Newton steps take fewer operations", 1, 6),
     "ridge": Row(LBFGS, "smooth, and one sketch of the features serves all tasks", 50, 30),
     "sparse": Row(CoordinateNewton, "coordinate descent on working sets", 50, 8),
+    "blocks": Row(BlockNewton, "block coordinate descent on Gram matrices of working sets", 50, 4),
     "bent": Row(MFISTA, "monotone steps where the penalty is not convex", 10, 60),
     "overlap": Row(PDHG, "linear in the memberships, where a prox may take many sweeps", 10, 200),
     "large": Row(ProxNewton, "Newton steps on working sets of features beyond caches", 10, 40),
@@ -49,6 +51,10 @@ TABLE = {
     "wide": Row(FISTA, "accelerated steps, with fewer labels of a task than features", 10, 120),
 }
 """By class of problem. The first class that a problem belongs to counts, in this order."""
+
+
+FASTER = 4
+"""Operations of a Gram matrix in the time of one of a pass."""
 
 
 class Choice(NamedTuple):
@@ -73,9 +79,12 @@ def choose(
     For a loss plus a ridge on shared features, :class:`NewtonCholesky` if it takes fewer operations
     by a cost model, else :class:`LBFGS`. For an L1 penalty on sparse features
     :class:`CoordinateNewton`, unless its loops can't be compiled (numba is missing or fails, or
-    another backend was asked for). For one on large dense features of a single task, more than
-    labels, :class:`ProxNewton`. For overlapping groups with many memberships :class:`PDHG`. For all
-    other problems :class:`FISTA`, which takes every convex penalty, and :class:`MFISTA` for
+    another backend was asked for). For an L1 penalty or norms of rows on dense features
+    :class:`BlockNewton`, under the same condition, if there is a single task, or one Gram matrix
+    serves all (squared loss, no missing labels), and those of small working sets take less time
+    than typical accelerated steps. For an L1 penalty on large dense features of a single task, more
+    than labels, :class:`ProxNewton`. For overlapping groups with many memberships :class:`PDHG`.
+    For all other problems :class:`FISTA`, which takes every convex penalty, and :class:`MFISTA` for
     penalties that are not convex. The choice depends on the
     problem and these packages, not on the speed of the machine.
 
@@ -94,8 +103,13 @@ def choose(
     for row in TABLE.values():
         if isinstance(state, row.solver.state_type) or row.solver.__name__ == begun:
             return Choice(made(row.solver, tolerance), "it made the state to resume", row)
-    row = TABLE[_class_of(problem, most)]
-    return Choice(made(row.solver, tolerance), f"{_named(problem)}: {row.reason}", row)
+    kind = _class_of(problem, most)
+    row = TABLE[kind]
+    if kind == "blocks":
+        solver: Solver[Any, Any, Any] = BlockNewton(tolerance, allowance=_allowance(problem))
+    else:
+        solver = made(row.solver, tolerance)
+    return Choice(solver, f"{_named(problem)}: {row.reason}", row)
 
 
 def _class_of(problem: Problem, most: float) -> str:
@@ -110,10 +124,25 @@ def _class_of(problem: Problem, most: float) -> str:
         return "bent"
     if PDHG.serves(problem):
         return "overlap"
+    if BlockNewton(allowance=_allowance(problem)).pays(problem):
+        return "blocks"
     weights = problem.design.split(problem.zeros())[0]
-    if _is_large(problem, weights):
-        return "large"
+    return "large" if _is_large(problem, weights) else _shape(problem, weights)
+
+
+def _shape(problem: Problem, weights: Tensor) -> str:
+    """Class of accelerated steps, by the number of labels."""
     return "tall" if problem.data.n_observed >= weights.numel() else "wide"
+
+
+def _allowance(problem: Problem) -> float:
+    """Passes of Gram matrices that take as long as typical accelerated steps.
+
+    If working sets turn out to be large, the solve then takes about twice as long as with
+    accelerated steps alone.
+    """
+    weights = problem.design.split(problem.zeros())[0]
+    return FASTER * TABLE[_shape(problem, weights)].iterations
 
 
 def _is_large(problem: Problem, weights: Tensor) -> bool:

@@ -34,6 +34,7 @@ class CoordinateNewtonState(PointState):
     safe: Tensor  # tasks that did not move in the last step, and take a safe one, (M,)
     due: bool  # whether the gap is thought to be reached
     aim: float  # relative gap at which a certificate is due
+    estimates = True
 
     @property
     def long(self) -> bool:  # type: ignore[override]

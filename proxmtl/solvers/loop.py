@@ -188,6 +188,7 @@ class _Loop(Generic[P, S, X]):
             history=self.history,
             stalled=state.stalled,
             long=state.long,
+            estimated=state.estimates,
         )
 
     def continued(self, snapshot: Snapshot) -> S:

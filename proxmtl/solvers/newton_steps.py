@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from proxmtl.data_term import SummedLoss
 from proxmtl.problem import Problem
 
-__all__ = ["ROUNDING", "PenalizedLine", "lengths", "no_worse_than_zero", "solved"]
+__all__ = ["ROUNDING", "Line", "PenalizedLine", "lengths", "no_worse_than_zero", "solved"]
 
 SUFFICIENT = 1e-4
 """Fraction of the predicted decrease that the line search requires (Armijo)."""
@@ -76,11 +77,11 @@ def lengths(
 
 
 @dataclass
-class PenalizedLine:
-    """The objective of each task along a step, with an L1 penalty and a ridge; in float64.
+class Line(ABC):
+    """The objective of each unit along a step, in float64; a unit is a task, or several.
 
     It is computed without cancellation, since steps become small. A step that overflows is
-    replaced by none. Arrays (n,) list some weights of all tasks.
+    replaced by none.
 
     Parameters
     ----------
@@ -90,11 +91,6 @@ class PenalizedLine:
         Scores at the point, derivatives of the loss in them, and their change over a full step.
     constant : Tensor, shape (M,)
         Change of the intercept over a full step, times its unit.
-    weights, move, penalty : Tensor, shape (n,)
-        Weights at the point, their change over a full step, and factors of the L1 norm.
-    ridge : float
-    owner : Tensor, shape (n,)
-        Task of each weight.
     """
 
     data: SummedLoss
@@ -102,39 +98,60 @@ class PenalizedLine:
     slopes: Tensor
     along: Tensor
     constant: Tensor
-    weights: Tensor
-    move: Tensor
-    penalty: Tensor
-    ridge: float
-    owner: Tensor
 
     def __post_init__(self) -> None:
         finite = self.along.isfinite().all(1) & self.constant.isfinite()
-        finite &= self._sums(self.move.abs()).isfinite()
+        finite &= self.shared(self.lengths()).isfinite()
         if not bool(finite.all()):
             self.along = torch.where(finite[:, None], self.along, 0.0)
             self.constant = torch.where(finite, self.constant, 0.0)
-            self.move = torch.where(finite[self.owner], self.move, 0.0)
+            self.hold(finite)
+
+    @abstractmethod
+    def hold(self, finite: Tensor) -> None:
+        """Leave the weights of tasks where they are, but for those of a mask (M,)."""
+
+    @abstractmethod
+    def lengths(self) -> Tensor:
+        """Sum of the absolute moves of the weights of each unit."""
+
+    @abstractmethod
+    def most(self) -> Tensor:
+        """Bound on what a full step changes the penalty of each unit by, the ridge aside."""
+
+    @abstractmethod
+    def penalties(self, tau: Tensor) -> Tensor:
+        """What steps of these lengths change the penalty of each unit by."""
+
+    def summed(self, terms: Tensor) -> Tensor:
+        """Sums of terms of the tasks, (M,), over those of a unit."""
+        return terms
+
+    def shared(self, units: Tensor) -> Tensor:
+        """Values of the units, for each task."""
+        return units
 
     def searched(self, lengthened: Tensor) -> Tensor:
-        """Armijo line search: the step length of each task, 0 where there is none.
+        """Armijo line search: the step length of each unit, 0 where there is none.
 
-        It is 1 or a power of 1/2; where ``lengthened`` (M,), the first power of 2 from 1 up
+        It is 1 or a power of 1/2; where ``lengthened``, the first power of 2 from 1 up
         beyond which the objective falls no more.
         """
-        tau = torch.ones_like(self.constant)
+        tau = self.summed(torch.ones_like(self.constant)).clamp(max=1.0)
         terms = self.slopes * self.along
-        slope, predicted = terms.sum(1), terms.sum(1) + self._penalty(tau)
+        slope = self.summed(terms.sum(1))
+        predicted = slope + self.penalties(tau)
         # what rounding may hide: never more than that of the whole objective, at most that at zero
-        sizes = terms.abs().sum(1) + self._sums(self.penalty * self.move.abs())
-        hidden = ROUNDING * sizes.minimum(self.data.terms(torch.zeros_like(self.scores)).sum(1))
+        sizes = self.summed(terms.abs().sum(1)) + self.most()
+        at_zero = self.data.terms(torch.zeros_like(self.scores)).sum(1)
+        hidden = ROUNDING * sizes.minimum(self.summed(at_zero))
         for _ in range(PENALIZED_TRIALS):
             change = self._change(tau, slope)
             accepted = change.isfinite() & (change <= SUFFICIENT * tau * predicted + hidden)
             if bool(accepted.all()):
                 break
             tau = torch.where(accepted, tau, tau / 2)
-        moves = self.along.any(1) | (self._sums(self.move.abs()) > 0)
+        moves = (self.summed(self.along.any(1).to(tau)) > 0) | (self.lengths() > 0)
         tau = torch.where(accepted & moves, tau, 0.0)
         longer = lengthened & (tau == 1)
         while bool(longer.any()):
@@ -146,12 +163,41 @@ class PenalizedLine:
 
     def _change(self, tau: Tensor, slope: Tensor) -> Tensor:
         """What steps of these lengths change the objective by."""
-        new = self.scores + tau[:, None] * self.along
+        new = self.scores + self.shared(tau)[:, None] * self.along
         bent = self.data.bregman_terms(new, self.scores).sum(1)
-        return tau * slope + bent + self._penalty(tau)
+        return tau * slope + self.summed(bent) + self.penalties(tau)
 
-    def _penalty(self, tau: Tensor) -> Tensor:
-        """What the penalty changes by."""
+
+@dataclass
+class PenalizedLine(Line):
+    """A line search in each task, with an L1 penalty and a ridge.
+
+    Parameters
+    ----------
+    weights, move, penalty : Tensor, shape (n,)
+        Some weights of all tasks at the point, their change over a full step, and factors of the
+        L1 norm.
+    ridge : float
+    owner : Tensor, shape (n,)
+        Task of each weight.
+    """
+
+    weights: Tensor
+    move: Tensor
+    penalty: Tensor
+    ridge: float
+    owner: Tensor
+
+    def hold(self, finite: Tensor) -> None:
+        self.move = torch.where(finite[self.owner], self.move, 0.0)
+
+    def lengths(self) -> Tensor:
+        return self._sums(self.move.abs())
+
+    def most(self) -> Tensor:
+        return self._sums(self.penalty * self.move.abs())
+
+    def penalties(self, tau: Tensor) -> Tensor:
         step = tau[self.owner] * self.move
         absolute = self.penalty * ((self.weights + step).abs() - self.weights.abs())
         return self._sums(absolute + self.ridge * step * (2 * self.weights + step))

@@ -170,10 +170,13 @@ def sufficient_decrease(
         return True, True
     move = float((x - model.z).square().sum())
     curvature = sum(term.lipschitz for term in problem.smooth_terms)
-    bregman, allowance = problem.data.bregman_with_error(scores, model.scores, model.value)
+    bregman = problem.data.bregman(scores, model.scores)
     bound = move * (1 / step - curvature) / 2
     # accept values that are not finite: no shorter step helps, and the loop reports divergence
-    accepted = not bregman > bound + allowance or not math.isfinite(bregman)
+    accepted = not bregman > bound or not math.isfinite(bregman)
+    accepted = accepted or not bregman > bound + problem.data.bregman_error(
+        model.scores, model.value
+    )
     # accept a move that is mere rounding: the search would reject ever shorter steps without end
     accepted |= move <= (ROUNDING * torch.finfo(x.dtype).eps * float(x.norm())) ** 2
     return accepted, bregman <= move * (1 / (step * rule.growth) - curvature) / 2

@@ -91,7 +91,7 @@ def test_a_start_without_a_gradient_has_the_step_that_fista_has():
     starts = [torch.ones(D, 2).double(), torch.zeros(D, 2).double()]
     together = solve_batch(problems, x0=starts, stop=pm.MaxIterations(0))
     for problem, start, result in zip(problems, starts, together, strict=True):
-        alone = pm.minimize(problem, x0=start, stop=pm.MaxIterations(0))
+        alone = pm.minimize(problem, pm.FISTA(), x0=start, stop=pm.MaxIterations(0))
         assert result.state.step == pytest.approx(alone.state.step, rel=1e-12)
     assert together[0].state.step == pytest.approx(1 / problems[0].lipschitz, rel=1e-12)
 

@@ -9,6 +9,7 @@ from strategies import classification
 
 import proxmtl as pm
 from bench.solvers.costs import REFERENCE, Cost, cost_of_iteration, cost_of_pass
+from proxmtl import kernels
 from proxmtl.estimators.convex import minimised
 from proxmtl.experiments import fit_report
 from proxmtl.io import Checkpoint
@@ -58,6 +59,7 @@ def test_auto_is_the_default_and_says_what_it_takes_and_why():
 
 PENALTIES = {
     "bent": pm.MCP(0.1, 3.0),
+    "blocks": pm.L21(0.1),
     "tall": pm.L21(0.1),
     "wide": pm.Nuclear(0.1),
     "ridge": pm.SquaredFrobenius(0.1),
@@ -69,7 +71,8 @@ def test_each_class_of_the_table_has_its_reason(kind):
     n, d = (600, 300) if kind != "wide" else (40, 60)
     X, Y = classification(n, d, 30, seed=0)
     targets = pm.Targets.from_labels(Y)
-    problem = pm.Problem(pm.Logistic(), pm.SharedDesign(X), targets, PENALTIES[kind])
+    loss = pm.Squared() if kind == "blocks" else pm.Logistic()
+    problem = pm.Problem(loss, pm.SharedDesign(X), targets, PENALTIES[kind])
     chosen, row = choose(problem, tolerance=1e-3), TABLE[kind]
     assert isinstance(chosen.solver, row.solver)
     assert chosen.reason == f"{type(PENALTIES[kind]).__name__} on dense features: {row.reason}"
@@ -83,7 +86,11 @@ def test_large_features_of_one_task_are_left_to_working_sets():
         X = torch.zeros(shape, dtype=dtype)
         Y = torch.tensor([-1.0, 1.0], dtype=dtype).repeat(shape[0] // 2)[:, None]
         targets = pm.Targets.from_labels(Y)
-        return type(choose(pm.Problem(pm.Logistic(), pm.SharedDesign(X), targets, penalty)).solver)
+        problem = pm.Problem(pm.Logistic(), pm.SharedDesign(X), targets, penalty)
+        with kernels.use_backend("torch"):  # compiled, Gram matrices come first
+            found = choose(problem).solver
+        assert isinstance(choose(problem).solver, pm.BlockNewton)
+        return type(found)
 
     large, small = (1000, 4200), (1000, 4100)  # on both sides of 32 MB
     assert chosen(large, pm.L1(0.1)) is pm.ProxNewton

@@ -127,7 +127,14 @@ class Memberships:
         return restore(torch.where(zero, 0.0, rows))
 
     def certified_by(self, Z: Tensor) -> Decomposed:
-        return Decomposed(self.norm, Z.to(torch.float64))
+        """In float64, and in the balls, which the rounding of a narrower dtype leaves."""
+        shares = Z.to(torch.float64)
+        radius = self.norm.layout.bounds(self.norm.strength, shares)
+        norms = self.norm.layout.member_norms(shares)
+        scale = torch.where(
+            norms > radius, radius / norms.clamp_min(torch.finfo(norms.dtype).tiny), 1.0
+        )
+        return Decomposed(self.norm, shares * scale[:, self.norm.layout.indices(Z.device)[1]])
 
 
 @dataclass(frozen=True)

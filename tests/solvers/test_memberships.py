@@ -111,6 +111,45 @@ def test_zeros_that_raise_the_objective_are_not_taken():
     assert not bool((result.solution[:-1] == 0).any())
 
 
+def test_dual_vectors_outside_their_balls_certify_no_less():
+    g = torch.Generator().manual_seed(1)
+    norm = pm.OverlappingGroupL2(groups(), 1e-4, axis=0)
+    U = torch.randn(ITEMS, SLICES, generator=g, dtype=torch.float64)
+    W = torch.randn(ITEMS, SLICES, generator=g, dtype=torch.float64)
+    split = norm.splitting
+    at_sphere = split.inner.prox(split.forward(W), 1e-9)[0] - split.forward(W)
+    outside = split.certified_by(-3e9 * at_sphere)  # three times the radius
+    assert outside.ridged_conjugate(U, 0.3) >= norm.ridged_conjugate(U, 0.3) * (1 - 1e-9)
+    assert bool(
+        (
+            norm.layout.member_norms(outside.shares)
+            <= 1e-4 * norm.groups.by_size.weights * (1 + 1e-12)
+        ).all()
+    )
+
+
+def test_a_float32_run_with_a_weak_penalty_and_a_ridge_has_a_valid_gap():
+    ridge = (pm.SquaredFrobenius(0.3),)
+    narrow = problem(strength=1e-4, dtype=torch.float32, ridge=ridge)
+    result = pm.minimize(narrow, pm.PDHG(), stop=pm.MaxIterations(300))
+    lowest = pm.minimize(
+        problem(strength=1e-4, ridge=ridge),
+        pm.FISTA(),
+        stop=pm.RelativeGap(1e-12) | pm.MaxIterations(3000),
+    )
+    # features are float32 numbers in one problem alone: objectives agree to their rounding
+    slack = 1e-6 * lowest.objective
+    assert result.gap >= result.objective - lowest.objective - slack
+
+
+def test_a_state_of_other_groups_is_not_resumed():
+    state = pm.minimize(problem(), pm.PDHG(), stop=pm.MaxIterations(4)).state
+    fewer = pm.Groups.from_lists([range(k, k + 6) for k in range(0, 35, 3)], ITEMS)
+    other = problem().with_regularizers(pm.OverlappingGroupL2(fewer, 1.5, axis=0))
+    with pytest.raises(ValueError, match="dual variable has shape"):
+        pm.minimize(other, pm.PDHG(), stop=pm.MaxIterations(6), state=state)
+
+
 def test_a_saved_run_goes_on_bit_by_bit():
     whole = pm.minimize(problem(), pm.PDHG(), stop=pm.MaxIterations(24))
     half = pm.minimize(problem(), pm.PDHG(), stop=pm.MaxIterations(9))
@@ -121,7 +160,7 @@ def test_a_saved_run_goes_on_bit_by_bit():
 
 def test_auto_takes_the_copies_where_there_are_many():
     rng = np.random.default_rng(0)
-    lists = [rng.choice(3000, 10, replace=False).tolist() for _ in range(2500)]
+    lists = [rng.choice(3000, 10, replace=False).tolist() for _ in range(5500)]
     many = pm.Groups.from_lists(lists, 3000)
     X = rng.normal(size=(20, 3000))
 

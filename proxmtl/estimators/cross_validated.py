@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from proxmtl.estimators.alone import without_sharing
 from proxmtl.estimators.base import Array, LinearModel
-from proxmtl.estimators.clusters import GroupsOfFolds, groups_for, is_auto
+from proxmtl.estimators.clusters import groups_for, is_auto
 from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.labels import EncodedLabels
@@ -25,7 +25,15 @@ from proxmtl.estimators.refits import Refit, of_each
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.scores import SharedPart, SharedScores, shared_part
 from proxmtl.estimators.scoring import Score
-from proxmtl.estimators.search import Fold, Searched, folds_of, given_splits, joined, search
+from proxmtl.estimators.search import (
+    Fold,
+    GroupsOfFolds,
+    Searched,
+    folds_of,
+    given_splits,
+    joined,
+    search,
+)
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.estimators.shared_plus_own import shared_plus_own
 from proxmtl.estimators.verdict import (

@@ -216,7 +216,11 @@ def _pose(name, groups=None, **strengths):
         ),
         (
             lambda: L21Classifier(loss="hinge").fit(np.eye(4), [0, 1, 0, 1]),
-            "loss: got 'hinge'; known are squared_hinge, logistic",
+            "loss: got 'hinge'; known are 'squared_hinge', 'logistic'",
+        ),
+        (
+            lambda: L21Classifier(loss=["logistic"]).fit(np.eye(4), [0, 1, 0, 1]),
+            "loss: got ['logistic']; an estimator takes the name of one: 'squared_hinge'",
         ),
     ],
 )

@@ -19,18 +19,15 @@ from typing import Any
 
 import numpy as np
 import typer
-from sklearn.linear_model import LogisticRegressionCV
 from sklearn.metrics import average_precision_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from bench import record
-from bench.models.labelled import SETTINGS, Draw, Setting, digits
+from bench.models.labelled import CS, FOLDS, SETTINGS, Draw, Setting, digits, each_alone
 from bench.models.pays import interval
 from proxmtl.estimators import SharedPlusOwnClassifierCV, SingleTaskClassifierCV
 
-FOLDS, CS, BINS = 5, 10, 10
+BINS = 10
 CHOSEN = {
     "digits 85 images": Setting(digits, 85, 1497),
     "digits 85 images, 60 %": Setting(digits, 85, 1497, 0.6),
@@ -48,24 +45,9 @@ def peer(scoring: str) -> Callable[[Draw, int], np.ndarray]:
     """Probabilities of scikit-learn's classifier for each attribute, on its own labelled rows."""
 
     def probabilities(draw: Draw, seed: int) -> np.ndarray:
-        del seed  # its folds are stratified, in the order of the rows, which is random
-        found = np.empty(draw.Y_test.shape)
-        for m, y in enumerate(draw.Y.T):
-            seen = ~np.isnan(y)
-            folds = max(2, min(FOLDS, int(y[seen].sum()), int((1 - y[seen]).sum())))
-            model = make_pipeline(
-                StandardScaler(),
-                LogisticRegressionCV(
-                    Cs=CS,
-                    cv=folds,
-                    scoring=scoring,
-                    max_iter=300,
-                    use_legacy_attributes=False,
-                    l1_ratios=(0.0,),
-                ),
-            )
-            found[:, m] = model.fit(draw.X[seen], y[seen]).predict_proba(draw.X_test)[:, 1]
-        return found
+        del seed  # nothing is random
+        models = each_alone(draw, scoring)
+        return np.column_stack([each.predict_proba(draw.X_test)[:, 1] for each in models])
 
     return probabilities
 

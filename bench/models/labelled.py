@@ -6,12 +6,15 @@ EfficientNet-Lite0, and kept in ``build/features``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from bench.record import ROOT
 from proxmtl.backbones.experiments.datasets import (
@@ -25,7 +28,10 @@ from proxmtl.backbones.experiments.images import kept_features
 from proxmtl.groups import Groups
 from proxmtl.io import load_digit_attributes
 
-__all__ = ["SETTINGS", "Draw", "Setting", "Table"]
+__all__ = ["CS", "FOLDS", "SETTINGS", "Draw", "Setting", "Table", "each_alone"]
+
+FOLDS, CS = 5, 10
+"""Numbers of folds, and of strengths that scikit-learn's classifiers try."""
 
 FEATURES = kept_features(ROOT / "build" / "features")
 
@@ -78,6 +84,28 @@ class Setting(NamedTuple):
         return Draw(
             X[train], labels[:, columns], X[test], Y[test][:, columns], _part(groups, columns)
         )
+
+
+def each_alone(draw: Draw, scoring: str) -> Iterator[Any]:
+    """Yield scikit-learn's classifier of each attribute, fitted to its own labelled rows.
+
+    Its folds are stratified, in the order of the rows, which is random.
+    """
+    for y in draw.Y.T:
+        seen = ~np.isnan(y)
+        folds = max(2, min(FOLDS, int(y[seen].sum()), int((1 - y[seen]).sum())))
+        model = make_pipeline(
+            StandardScaler(),
+            LogisticRegressionCV(
+                Cs=CS,
+                cv=folds,
+                scoring=scoring,
+                max_iter=300,
+                use_legacy_attributes=False,
+                l1_ratios=(0.0,),
+            ),
+        )
+        yield model.fit(draw.X[seen], y[seen])
 
 
 def _part(groups: Sequence[Sequence[int]] | None, columns: np.ndarray) -> list[list[int]] | None:

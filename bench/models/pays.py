@@ -24,14 +24,11 @@ import numpy as np
 import typer
 from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegressionCV
 from sklearn.metrics import average_precision_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from bench import record
-from bench.models.labelled import SETTINGS, Draw, Setting, digits
+from bench.models.labelled import CS, FOLDS, SETTINGS, Draw, Setting, digits, each_alone
 from proxmtl.estimators import (
     LatentMTLClassifier,
     LatentMTLClassifierCV,
@@ -40,8 +37,6 @@ from proxmtl.estimators import (
     SingleTaskClassifierCV,
 )
 
-FOLDS = 5
-CS = 10
 PEER = "LogisticRegressionCV"
 ALONE = "SingleTaskClassifierCV"
 SHARED = "SharedPlusOwnClassifierCV"
@@ -68,24 +63,9 @@ class Scored(NamedTuple):
 
 def peer_scores(draw: Draw, seed: int) -> Scored:
     """Scores of scikit-learn's classifier for each attribute, on its own labelled rows."""
-    del seed  # its folds are stratified, in the order of the rows, which is random
-    scores = np.empty(draw.Y_test.shape)
-    for m, y in enumerate(draw.Y.T):
-        seen = ~np.isnan(y)
-        folds = max(2, min(FOLDS, int(y[seen].sum()), int((1 - y[seen]).sum())))
-        model = make_pipeline(
-            StandardScaler(),
-            LogisticRegressionCV(
-                Cs=CS,
-                cv=folds,
-                scoring="average_precision",
-                max_iter=300,
-                use_legacy_attributes=False,
-                l1_ratios=(0.0,),
-            ),
-        )
-        scores[:, m] = model.fit(draw.X[seen], y[seen]).decision_function(draw.X_test)
-    return Scored(scores)
+    del seed  # nothing is random
+    models = each_alone(draw, "average_precision")
+    return Scored(np.column_stack([each.decision_function(draw.X_test) for each in models]))
 
 
 def ours(kind: type[SingleTaskClassifierCV]) -> Callable[[Draw, int], Scored]:

@@ -114,12 +114,15 @@ def _features(
     with item_progress("Looking at", "images") as progress:
         identity = {**made, "format": FORMAT, "images": _signature(found, progress)}
     skip = options.skip_corrupt
-    path = options.features_file
-    if path is None:
-        path = made_before(place_beside(out), identity, found.ids, skip=skip)
-    settle_file(path, force=True)
-    clear_up(path)
-    source = kept(path, identity, found.ids, skip=skip)
+    own = options.features_file or place_beside(out)
+    path, source = own, None
+    if options.features_file is None:
+        path, source = made_before(own, identity, found.ids, skip=skip)
+    if path == own:
+        settle_file(own, force=True)
+        clear_up(own)
+    if source is None:
+        source = kept(path, identity, found.ids, skip=skip)
     if source is None:
         with _alone(path):  # another process may have made them meanwhile
             source = kept(path, identity, found.ids, skip=skip)

@@ -24,13 +24,17 @@ __all__ = ["is_whole", "kept", "known_of", "made_before", "place_beside", "recor
 _RECORD = ".source.json"
 
 
-def made_before(path: Path, identity: dict[str, Any], ids: Sequence[str], *, skip: bool) -> Path:
-    """Where these features lie already: at a path, or in its folder, as beside another run.
+def made_before(
+    path: Path, identity: dict[str, Any], ids: Sequence[str], *, skip: bool
+) -> tuple[Path, Source | None]:
+    """Where these features lie already, and the hash of their images.
+
+    They may lie at a path, or in its folder, as beside another run: then they are only to be read.
 
     Parameters
     ----------
     path
-        Where they are to be kept; given back unless they lie elsewhere.
+        Where they are to be kept; returned, with None, if there are none.
     identity
         The network, the images and the rest that features are made of.
     ids
@@ -41,12 +45,14 @@ def made_before(path: Path, identity: dict[str, Any], ids: Sequence[str], *, ski
     others = (
         record.with_name(record.name.removesuffix(_RECORD) + ".npy")
         for record in sorted(path.parent.glob(f"*{_RECORD}"))
+        if record != record_of(path)
     )
     for each in (path, *others):
         with contextlib.suppress(InputError):  # what is damaged or somebody else's is not taken
-            if _matching(each, identity, ids, skip=skip) is not None:
-                return each
-    return path
+            source = kept(each, identity, ids, skip=skip)
+            if source is not None:
+                return each, source
+    return path, None
 
 
 def record_of(path: Path) -> Path:

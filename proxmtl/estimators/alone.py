@@ -14,19 +14,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from proxmtl.estimators.labels import EncodedLabels
+    from proxmtl.estimators.refits import Refit
+    from proxmtl.estimators.verdict import Pair
 
 __all__ = ["without_sharing"]
-
-Array = NDArray[Any]
 
 
 def without_sharing(
     model: Any,
-    fitted: tuple[Array, Array],
+    fitted: Refit,
     held_out: NDArray[np.float32],
     *,
     labels: EncodedLabels,
     weights: NDArray[np.floating],
+    strengths: Pair,
     report: pd.DataFrame,
 ) -> Any:
     """Copy an estimator with a shared part, as it is where no attribute shares.
@@ -36,22 +37,25 @@ def without_sharing(
     model
         An estimator whose search is done.
     fitted
-        Coefficients (D, M) and intercepts (M,) of attributes alone, on standardised features.
+        The fit of attributes alone.
     held_out
         Scores of held-out rows by the single-task candidate, (N, M), which calibrate it.
     labels, weights
         Labels of the rows, and their weights in the loss.
+    strengths
+        Absolute strengths of that fit.
     report
-        Its `report_`, a row per attribute in order.
+        Its `report_` but for these, a row per attribute in order.
     """
     alone = copy.copy(model)
-    coef, intercept = fitted
+    alone.result_, alone.results_ = fitted.result, [fitted.result]
     alone.sharing_ = np.zeros_like(model.sharing_)
     shift = alone._calibrate(held_out, labels, weights)  # noqa: SLF001 - same package
-    alone._set_parts(coef)  # noqa: SLF001
+    alone._set_parts(fitted.coef)  # noqa: SLF001
     moments = Standardization(model.mean_, model.scale_)
-    coef, alone.intercept_ = moments.fold(coef, intercept + shift)
+    coef, alone.intercept_ = moments.fold(fitted.coef, fitted.intercept + shift)
     alone.coef_ = np.ascontiguousarray(coef.T)
+    report["shared_strength"], report["own_strength"] = strengths
     alone.report_ = report.set_index(model.report_.index)
     alone._restore()  # noqa: SLF001
     return alone

@@ -66,6 +66,11 @@ def calibration(
     weights
         Weights of the labels in the loss, (N, M); of each attribute they are divided by their mean.
 
+    Raises
+    ------
+    ValueError
+        If scores are infinite or overflow.
+
     References
     ----------
     Platt, "Probabilistic outputs for support vector machines", 1999; Tierney, Kadane, "Accurate
@@ -105,7 +110,8 @@ class _Labels:
     def of(
         cls, held_out: NDArray[np.floating], signs: Array, weights: NDArray[np.floating]
     ) -> _Labels:
-        seen = ~(np.isnan(signs) | np.isnan(held_out))
+        # a label without weight is none; an attribute may have no other
+        seen = ~(np.isnan(signs) | np.isnan(held_out)) & (weights > 0)
         M = signs.shape[1]
         m = np.nonzero(seen.T)[0]
         z, y, w = (each.T[seen.T].astype(np.float64) for each in (held_out, signs > 0, weights))
@@ -188,4 +194,6 @@ def _posterior(
             step = np.where(short, step / 2, step)
         a, b, value = a - step * da, b - step * db, new
     evidence = float(np.sum(-value - np.log(det) / 2 + np.log(pa * pb) / 2))
+    if not np.isfinite(evidence):
+        raise ValueError("calibration: the scores of held-out rows overflow.")
     return a, b, (hbb / det, haa / det), evidence

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +12,13 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import silhouette_score
 
 from proxmtl.estimators.convex import minimised
-from proxmtl.estimators.grouping import distinct, part_of, resolve_groups
+from proxmtl.estimators.grouping import distinct, resolve_groups
 from proxmtl.groups import Groups
 from proxmtl.latent.strengths import strength_units
 from proxmtl.problem import Problem
 from proxmtl.regularizers import SquaredFrobenius, UnsupportedError
 
-if TYPE_CHECKING:
-    from proxmtl.estimators.search import Fold
-
-__all__ = ["GroupsOfFolds", "cluster_attributes", "groups_for", "is_auto"]
+__all__ = ["cluster_attributes", "groups_for", "is_auto"]
 
 Array = NDArray[np.float64]
 
@@ -155,19 +151,3 @@ def _alikeness(labels: Array, coef: Array) -> Array:
     share = both / (both + RELIABLE)
     alike: Array = (share * np.abs(correlation) + np.abs(unit @ unit.T)) / (share + 1)
     return (alike + alike.T) / 2
-
-
-@dataclass
-class GroupsOfFolds:
-    """Groups of a training part's attributes: the given ones, or clusters of that part (cached)."""
-
-    given: Groups | None
-    found: dict[bytes, Groups] = field(default_factory=dict)
-
-    def __call__(self, fold: Fold) -> Groups:
-        if self.given is not None:
-            return part_of(self.given, fold.columns)
-        rows = fold.test.tobytes()
-        if rows not in self.found:
-            self.found[rows] = groups_for("auto", fold.problem, fold.sample_weight, None)
-        return self.found[rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import field, replace
 from typing import Any, ClassVar
 
@@ -15,16 +15,25 @@ from numpy.typing import NDArray
 
 from proxmtl.estimators.alone import without_sharing
 from proxmtl.estimators.base import Array, LinearModel
-from proxmtl.estimators.clusters import GroupsOfFolds, groups_for, is_auto
+from proxmtl.estimators.clusters import groups_for, is_auto
 from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.paths import alone_beside, followed
+from proxmtl.estimators.refits import Refit, of_each
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.scores import SharedPart, SharedScores, shared_part
 from proxmtl.estimators.scoring import Score
-from proxmtl.estimators.search import Fold, Searched, folds_of, given_splits, joined, search
+from proxmtl.estimators.search import (
+    Fold,
+    GroupsOfFolds,
+    Searched,
+    folds_of,
+    given_splits,
+    joined,
+    search,
+)
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.estimators.shared_plus_own import shared_plus_own
 from proxmtl.estimators.verdict import (
@@ -143,6 +152,7 @@ class OwnSearch(LinearModel):
         self, X: Samples, labels: EncodedLabels, watch: Watch, *, warm: bool
     ) -> tuple[Array, Array]:
         del warm
+        vars(self).pop("single_task_", None)  # of an earlier fit
         given = self._given
         score = self._score_by()
         n_attributes = labels.numbers.shape[1]
@@ -216,7 +226,7 @@ class OwnSearch(LinearModel):
             self.sharing_[:] = False  # at the chosen strength, nothing is shared in the final fit
             chosen[:] = alone
             fits = self._refits(problem, pairs, chosen, groups, watch)
-        coef, intercept = _of_each(fits, chosen)
+        coef, intercept = of_each(fits, chosen)
         strengths = np.array(pairs)[chosen]
         # the fit of the sharing attributes comes last; it represents all unless another ended early
         self.result_ = min(reversed(self.results_), key=lambda result: result.status.ok)
@@ -230,7 +240,7 @@ class OwnSearch(LinearModel):
         self.cv_results_ = table(candidates, found)
         self.search_passes_ = passes
         if getattr(given, "keep_single_task", False):
-            fitted = fits.get(alone) or self._aside(
+            fitted = fits.get(alone) or self._refit(
                 problem, pairs[alone], groups, watch, f"solve-{alone}"
             )
             self.single_task_ = without_sharing(
@@ -239,7 +249,8 @@ class OwnSearch(LinearModel):
                 found.held_out[alone],
                 labels=labels,
                 weights=weights,
-                report=report(found, (alone, None), np.zeros_like(self.sharing_), labels),
+                strengths=pairs[alone],
+                report=report(found, (alone, shared), np.zeros_like(self.sharing_), labels),
             )
         return coef, intercept + shift
 
@@ -278,8 +289,8 @@ class OwnSearch(LinearModel):
 
     def _refit(
         self, problem: Problem, pair: Pair, groups: Groups, watch: Watch, name: str
-    ) -> tuple[Array, Array]:
-        """Fit all rows at the chosen absolute strengths: coefficients (D, M), intercepts (M,)."""
+    ) -> Refit:
+        """Fit all rows at the chosen absolute strengths; warns if the fit ends early."""
         penalty, before = shared_plus_own(*pair, groups), problem.counts.passes
         start = alone_beside(problem, penalty, self._given.max_passes)
         spent = problem.counts.passes - before
@@ -290,12 +301,13 @@ class OwnSearch(LinearModel):
             start=start,
             **watch.solve(name),
         )
-        self._keep(replace(result, state=None, passes=result.passes + spent))  # type: ignore[arg-type]
+        result = replace(result, state=None, passes=result.passes + spent)  # type: ignore[arg-type]
+        self._warn_of(result)
         coef, intercept = problem.design.split(result.solution)
         if math.isfinite(pair[0]):
             self._shared = shared_part(penalty, coef)
         bias = coef.new_zeros(coef.shape[1]) if intercept is None else intercept
-        return coef.numpy(), bias.numpy()
+        return Refit(coef.numpy(), bias.numpy(), result)
 
     def _refits(
         self,
@@ -304,29 +316,19 @@ class OwnSearch(LinearModel):
         chosen: NDArray[np.intp],
         groups: Groups,
         watch: Watch,
-    ) -> dict[int, tuple[Array, Array]]:
+    ) -> dict[int, Refit]:
         """Fits of all rows at the pairs of strengths that were chosen, by their numbers."""
-        self._shared, self.results_ = None, []
-        return {
+        self._shared = None
+        fits = {
             number: self._refit(problem, pairs[number], groups, watch, f"solve-{number}")
             for number in np.unique(chosen).tolist()
         }
-
-    def _aside(self, *refit: Any) -> tuple[Array, Array]:
-        """Fit all rows, as `_refit`, and keep its result out of the estimator's results."""
-        kept, self.results_ = self.results_, []
-        fitted = self._refit(*refit)
-        self.results_ = kept
-        return fitted
+        self.results_ = [fitted.result for fitted in fits.values()]
+        return fits
 
     def _something_is_shared(self) -> bool:
         """Whether the shared part of the final fit is non-zero."""
         return False
-
-    def _keep(self, result: Result[torch.Tensor] | LatentResult) -> None:
-        """Store the result of a final fit, and warn if it ended early."""
-        self.results_.append(result)
-        self._warn_of(result)
 
     def _set_parts(self, coef: Array) -> None:
         """Set the shared part, from coefficients (D, M) on standardised features."""
@@ -348,19 +350,6 @@ class OwnSearch(LinearModel):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coef_")
-
-
-def _of_each(
-    fits: Mapping[int, tuple[Array, Array]], chosen: NDArray[np.intp]
-) -> tuple[Array, Array]:
-    """Coefficients (D, M) and intercepts (M,) of each attribute in the fit chosen for it."""
-    D = len(next(iter(fits.values()))[0])
-    coef, intercept = np.zeros((D, len(chosen))), np.zeros(len(chosen))
-    for number, fitted in fits.items():
-        mine = chosen == number
-        for all_of_them, own in zip((coef, intercept), fitted, strict=True):
-            all_of_them[..., mine] = own[..., mine]
-    return coef, intercept
 
 
 class SharedSearch(SharedScores, OwnSearch):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from proxmtl.estimators.classifiers_cv import SearchedClassifier
 from proxmtl.estimators.cross_validated import OwnSearch
+from proxmtl.estimators.refits import Refit
 from proxmtl.estimators.regressors_cv import SearchedRegressor
 from proxmtl.estimators.scores import TaskScores
 from proxmtl.estimators.verdict import Pair
@@ -76,7 +77,7 @@ class LatentSearch(TaskScores, OwnSearch):
         groups: Groups,
         watch: Watch,
         name: str,
-    ) -> tuple[Array, Array]:
+    ) -> Refit:
         strength, own = pair
         if math.isinf(strength):
             return super()._refit(problem, pair, groups, watch, name)
@@ -103,9 +104,10 @@ class LatentSearch(TaskScores, OwnSearch):
             other = again.solve(problem.design, problem.targets, **second)
             spent += other.passes
             result = min(result, other, key=lambda each: each.certificate.objective)
-        self._keep(replace(result, state=None, passes=spent, budget=most))  # type: ignore[arg-type]
+        result = replace(result, state=None, passes=spent, budget=most)  # type: ignore[arg-type]
+        self._warn_of(result)
         self._shared = result.L.numpy(), result.S.numpy()
-        return result.coef.numpy(), result.intercept.numpy()
+        return Refit(result.coef.numpy(), result.intercept.numpy(), result)
 
     def _something_is_shared(self) -> bool:
         if self._shared is None:

@@ -1,8 +1,10 @@
-"""The losses that estimators accept, by name."""
+"""The losses that estimators take: by name, since parameters of estimators are saved as text."""
 
 from __future__ import annotations
 
-from proxmtl.losses import LOSS_NAMES, Loss
+from typing import Any
+
+from proxmtl.losses import LOSS_NAMES, Loss, loss_of
 
 __all__ = ["REAL_LOSSES", "check_real_loss", "resolve_loss"]
 
@@ -17,14 +19,15 @@ def check_real_loss(name: str) -> None:
         raise ValueError(f"loss: got {name!r}; known are {known}, the losses of real labels.")
 
 
-def resolve_loss(name: str) -> Loss:
+def resolve_loss(name: Any) -> Loss:
     """Return the loss with this name.
 
     Raises
     ------
     ValueError
-        If there is no such loss.
+        If it is no name, or there is no such loss.
     """
-    if name not in LOSS_NAMES:
-        raise ValueError(f"loss: got {name!r}; known are {', '.join(LOSS_NAMES)}.")
-    return LOSS_NAMES[name]
+    if not isinstance(name, str):
+        names = ", ".join(map(repr, LOSS_NAMES))
+        raise ValueError(f"loss: got {name!r}; an estimator takes the name of one: {names}.")
+    return loss_of(name)

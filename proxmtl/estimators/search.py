@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,16 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from proxmtl.estimators.clusters import groups_for
+from proxmtl.estimators.grouping import part_of
 from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.racing import promising
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.scoring import Score
 from proxmtl.estimators.watch import Watch
+from proxmtl.groups import Groups
 from proxmtl.losses import Huber, Loss
 from proxmtl.problem import Problem
 from proxmtl.targets import Reduction
 
-__all__ = ["Fold", "Searched", "folds_of", "given_splits", "joined", "search"]
+__all__ = ["Fold", "GroupsOfFolds", "Searched", "folds_of", "given_splits", "joined", "search"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +79,22 @@ class Fold:
 
     def _restored(self, values: Array) -> Array:
         return values if self.units is None else self.units.restore(values)
+
+
+@dataclass
+class GroupsOfFolds:
+    """Groups of a training part's attributes: the given ones, or clusters of that part (cached)."""
+
+    given: Groups | None
+    found: dict[bytes, Groups] = field(default_factory=dict)
+
+    def __call__(self, fold: Fold) -> Groups:
+        if self.given is not None:
+            return part_of(self.given, fold.columns)
+        rows = fold.test.tobytes()
+        if rows not in self.found:
+            self.found[rows] = groups_for("auto", fold.problem, fold.sample_weight, None)
+        return self.found[rows]
 
 
 @dataclass(frozen=True)

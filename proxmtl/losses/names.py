@@ -33,11 +33,13 @@ def loss_of(given: Any) -> Loss:
     """
     if isinstance(given, Loss):
         return given
-    if isinstance(given, str) and given in LOSS_NAMES:
+    names = ", ".join(map(repr, LOSS_NAMES))
+    if isinstance(given, str):
+        if given not in LOSS_NAMES:
+            raise ValueError(f"loss: got {given!r}; known are {names}.")
         return LOSS_NAMES[given]
     kind = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
-    seen = repr(given) if isinstance(given, str) else kind
     raise ValueError(
-        f"loss: got {seen}; give an object such as SquaredHinge() or WestonWatkins(3), or a name: "
-        f"{', '.join(map(repr, LOSS_NAMES))}."
+        f"loss: got {kind}; give an object such as SquaredHinge() or WestonWatkins(3), or a name: "
+        f"{names}."
     )

@@ -14,6 +14,7 @@ from PIL import Image
 
 from proxmtl.backbones import load_network
 from proxmtl.backbones.frozen import FrozenNetwork
+from proxmtl.cli import image_features, kept_features
 from proxmtl.cli.unfinished import Unfinished
 from proxmtl.io.lock import FileLock
 from proxmtl.io.seal import read_manifest, read_sealed, write_sealed
@@ -324,6 +325,37 @@ def test_features_beside_another_run_are_found_and_spoken_of(program, photos, lo
     code, _, err = program(*again[:5], "fourth", *again[6:])
     assert code == 0, err
     assert "features are kept in fourth.features.npy" in err
+
+
+def test_features_of_another_run_are_only_read(program, photos, looked_at, monkeypatch):
+    assert program(*FIT, *QUICK)[0] == 0
+    theirs = photos / "run.features.npy.partial"  # of another process
+    theirs.mkdir()
+    (theirs / "rows").write_bytes(b"at work")
+
+    def state():
+        files = [*sorted(photos.glob("*run.features*")), theirs / "rows"]
+        return [(file, file.stat().st_mtime_ns, file.stat().st_ino) for file in files]
+
+    before, checked = state(), []
+    check = kept_features.check_features
+    monkeypatch.setattr(
+        kept_features, "check_features", lambda path, _: (checked.append(path.name), check(path, _))
+    )
+    looked_at.clear()
+    again = [*FIT[:5], "second", *FIT[6:], *QUICK]
+    assert program(*again)[0] == 0
+    assert checked == ["run.features.npy"]  # once
+    assert state() == before
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(image_features, "read_ids", interrupted)  # after the features are found
+        assert program(*again, "--force")[0] != 0
+    assert state() == before
+    assert not looked_at
 
 
 def test_strengths_that_take_the_search_away_are_spoken_of(program, photos):

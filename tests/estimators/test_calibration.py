@@ -9,6 +9,8 @@ from sklearn.linear_model import LogisticRegression
 
 from proxmtl.estimators import SingleTaskClassifierCV
 from proxmtl.estimators.calibration import _Labels, _posterior, calibration
+from proxmtl.estimators.search import Searched
+from proxmtl.estimators.verdict import best_of
 
 
 def drawn(rng, n, slopes, shifts, positives=0.5):
@@ -118,3 +120,49 @@ def test_of_candidates_that_order_all_rows_correctly_the_surest_is_taken():
     assert model.report_["own_strength"].iloc[0] < strongest.report_["own_strength"].iloc[0]
     assert log_loss(model) < 0.7 * log_loss(strongest)
     assert (model.predict(X[60:]) == Y[60:]).mean() > 0.99
+
+
+def test_labels_without_weight_are_none():
+    rng = np.random.default_rng(7)
+    z, signs = drawn(rng, 200, np.full(4, 3.0), np.zeros(4))
+    weights = np.ones_like(signs)
+    weights[:, 3] = 0.0
+    hidden = np.where(weights > 0, signs, np.nan)
+    found, expected = calibration(z, signs, weights), calibration(z, hidden, weights)
+    np.testing.assert_array_equal(found.slopes, expected.slopes)
+    np.testing.assert_array_equal(found.shifts, expected.shifts)
+    assert np.isfinite([*found.slopes, *found.shifts, found.log_evidence]).all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_scores_that_overflow_are_spoken_of():
+    z, signs = drawn(np.random.default_rng(8), 20, [2.0], [0.0])
+    z[3] = np.inf
+    with pytest.raises(ValueError, match="scores of held-out rows overflow"):
+        calibration(z, signs, np.ones_like(signs))
+
+
+@pytest.mark.parametrize(
+    ("evidences", "best"),
+    [([np.nan] * 3, 0), ([np.nan, -2.0, -1.0], 2), ([-1.001, np.nan, -1.0], 0)],
+)
+def test_an_evidence_that_is_not_a_number_is_the_least(evidences, best):
+    n = len(evidences)
+    held_out = np.arange(n, dtype=np.float32)[:, None, None]
+    found = Searched(np.ones((n, 2, 1)), held_out, np.full(n, 2), 0.0)
+    pairs = [(np.inf, 0.1**k) for k in range(n)]
+    taken = best_of(pairs, found, shared=False, evidence=lambda each: evidences[int(each[0, 0])])
+    assert taken == best
+
+
+def test_of_many_candidates_with_the_best_score_some_are_compared():
+    held_out = np.arange(15, dtype=np.float32)[:, None, None]
+    found, seen = Searched(np.ones((15, 2, 1)), held_out, np.full(15, 2), 0.0), []
+
+    def evidence(each):
+        seen.append(int(each[0, 0]))
+        return -abs(seen[-1] - 10.0)
+
+    pairs = [(np.inf, 0.1**k) for k in range(15)]
+    assert best_of(pairs, found, shared=False, evidence=evidence) == 9
+    assert seen == [0, 3, 6, 9, 12]

@@ -222,11 +222,34 @@ def test_the_single_task_model_beside_is_that_of_its_own_estimator(kind, fallbac
     assert model.sharing_.any()
     assert model.sharing_.all() or fallback
     np.testing.assert_array_equal(model.decision_function(X), plain.decision_function(X))
-    assert len(model.results_) == len(plain.results_)
+    assert [each.passes for each in model.results_] == [each.passes for each in plain.results_]
     assert not hasattr(plain, "single_task_")
     alone, own = model.single_task_, SingleTaskClassifierCV(**options).fit(X, Y)
     assert not alone.sharing_.any()
     np.testing.assert_allclose(alone.predict_proba(X), own.predict_proba(X), atol=5e-3)
     np.testing.assert_allclose(alone.thresholds_, own.thresholds_, atol=5e-3)
     np.testing.assert_array_equal(alone.report_["score"], own.report_["score"])
+    # its result is that of its own solve, and its report has the columns of its class
+    assert alone.result_ is not model.result_
+    assert alone.results_ == [alone.result_]
+    assert float(alone.result_.certificate.objective) == pytest.approx(
+        float(own.result_.certificate.objective), rel=1e-4
+    )
+    assert list(alone.report_) == list(model.report_)
+    np.testing.assert_array_equal(alone.report_["shared_strength"], np.inf)
+    np.testing.assert_array_equal(alone.report_["own_strength"], own.report_["own_strength"])
     assert (np.abs(alone.predict_proba(X) - model.predict_proba(X)) > 0.02).any()
+
+
+def test_the_single_task_model_beside_is_that_of_the_last_fit():
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(60, 4))
+    Y = (X @ rng.normal(size=(4, 3)) + rng.normal(size=(60, 3)) > 0).astype(float)
+    model = SharedPlusOwnClassifierCV(cv=2, random_state=0, keep_single_task=True)
+    first = model.fit(X, Y).single_task_
+    second = model.fit(X, 1 - Y).single_task_
+    for alone, labels in ((first, Y), (second, 1 - Y)):
+        assert (alone.predict(X) == labels).mean() > 0.7
+    assert not hasattr(second, "single_task_")  # nor one of each fit before
+    model.set_params(keep_single_task=False).fit(X, Y)
+    assert not hasattr(model, "single_task_")

@@ -59,14 +59,11 @@ class CellLog:
         )
         self._cells: dict[Key, dict[str, Any]] = {}
         self.dropped = 0
-        for line in self._lines():
-            cell = _opened(line)
-            if cell is None:
-                self.dropped += 1
-            else:
-                self._cells[_key(cell)] = cell
-        if self.dropped:
-            self._rewrite()
+        try:
+            self._read()
+        except BaseException:
+            self._lock.release()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -74,11 +71,19 @@ class CellLog:
     def __exit__(self, *error: object) -> None:
         self._lock.release()
 
-    def _lines(self) -> list[bytes]:
-        return self.path.read_bytes().splitlines() if self.path.is_file() else []
+    def _read(self) -> None:
+        content = self.path.read_bytes() if self.path.is_file() else b""
+        for line in content.splitlines():
+            cell = _opened(line)
+            if cell is None:
+                self.dropped += 1
+            else:
+                self._cells[_key(cell)] = cell
+        if self.dropped or (content and not content.endswith(b"\n")):
+            self._rewrite()
 
     def _rewrite(self) -> None:
-        """Write the file again without lines that can't be read."""
+        """Write the file again: lines that can be read, each with its end."""
         from proxmtl.io import write_text  # noqa: PLC0415 - rarely needed
 
         write_text(self.path, "".join(_sealed(cell) for cell in self._cells.values()))

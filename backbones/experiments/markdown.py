@@ -15,10 +15,8 @@ from proxmtl.experiments import TOTAL, group_means
 __all__ = ["page"]
 
 NAMES = {"ap": "Average precision", "auc": "Area under the ROC curve", "accuracy": "Accuracy"}
-TESTS = (
-    "The first p is of a t-test over splits with Nadeau and Bengio's correction for what splits "
-    "share, the second of Wilcoxon's test over attributes:"
-)
+SHARING = "with Nadeau and Bengio's correction for what splits share"
+DISJOINT = "which learn from disjoint rows and share a test set"
 BESIDE = {"accuracy": "majority", "ap": "prevalence"}
 """What a constant answer reaches."""
 PAIRED = ("ap", "accuracy")
@@ -45,10 +43,13 @@ def _sentences(table: Table, data: Data, cells: Sequence[Mapping[str, Any]]) -> 
     for paragraph in table.protocol.strip().split("\n\n"):
         yield f"- {' '.join(paragraph.split())}"
     first = cells[0]
-    rows, versions = first["rows"], first["versions"]
+    rows = first["rows"]
     n_splits = len({cell["split"] for cell in cells})
     seconds = sum(cell["cpu_seconds"] for cell in cells)
-    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    named = ", ".join(
+        f"{name} {' and '.join(sorted({cell['versions'][name] for cell in cells}))}"
+        for name in first["versions"]
+    )
     yield (
         f"- {len(data.X)} rows, {data.X.shape[1]} features, {data.Y.shape[1]} attributes in "
         f"{len(data.groups)} groups; {n_splits} splits of {rows['train']} rows to learn from, "
@@ -149,11 +150,12 @@ def _beside(
 def _differences(table: Table, cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """Paired differences and their tests."""
     titles = {system.name: system.title for system in table.systems}
+    paired = [metric for metric in PAIRED if metric in table.metrics]
     lines = []
     for system, baseline in table.pairs:
         row = []
-        for metric in PAIRED:
-            found = paired_difference(cells, metric, system, baseline)
+        for metric in paired:
+            found = paired_difference(cells, metric, system, baseline, disjoint=table.disjoint)
             if found is not None:
                 row += [
                     f"{100 * found.mean:+.2f} ± {100 * found.std:.2f}",
@@ -164,9 +166,14 @@ def _differences(table: Table, cells: Sequence[Mapping[str, Any]]) -> list[str]:
             lines.append(_row([f"{titles[system]} − {titles[baseline]}", *row]))
     if not lines:
         return []
-    head = [cell for m in PAIRED for cell in (f"{NAMES[m].lower()}, points", "splits won", "p")]
+    head = [cell for m in paired for cell in (f"{NAMES[m].lower()}, points", "splits won", "p")]
+    splits = DISJOINT if table.disjoint else SHARING
+    tests = (
+        f"The first p is of a t-test over splits, {splits}, the second of Wilcoxon's test over "
+        "attributes:"
+    )
     return [
-        f"Differences, paired by split and attribute. {TESTS}",
+        f"Differences, paired by split and attribute. {tests}",
         "",
         *_head(["", *head]),
         *lines,
@@ -244,7 +251,7 @@ def _efficiency_tests(
         row = []
         for n in numbers:
             some = [cell for cell in cells if cell["labels"] == n]
-            found = paired_difference(some, "ap", system, baseline)
+            found = paired_difference(some, "ap", system, baseline, disjoint=table.disjoint)
             row.append("" if found is None else f"{100 * found.mean:+.2f} ({_p(found.p_splits)})")
         if any(row):
             lines.append(_row([f"{titles[system]} − {titles[baseline]}", *row]))

@@ -24,8 +24,9 @@ class Difference(NamedTuple):
         Splits in which it is positive, and splits.
     p_splits
         Two-sided p-value of the corrected resampled t-test over splits: splits share rows, so the
-        variance of the mean is that of the differences times ``1 / n + n_test / n_train`` (Nadeau
-        and Bengio, 2003).
+        variance of the mean is that of the differences times ``1 / n + n_test / n_train``, with the
+        rows of the fit that is tested (Nadeau and Bengio, 2003); times ``1 / n`` for splits that
+        learn from disjoint rows.
     p_attributes
         Two-sided p-value of Wilcoxon's signed-rank test over attributes, of the means over splits.
     """
@@ -39,14 +40,22 @@ class Difference(NamedTuple):
 
 
 def paired_difference(
-    cells: Sequence[Mapping[str, Any]], metric: str, system: str, baseline: str
+    cells: Sequence[Mapping[str, Any]],
+    metric: str,
+    system: str,
+    baseline: str,
+    *,
+    disjoint: bool = False,
 ) -> Difference | None:
-    """Compare two systems of a table on the splits that both have; None if there is none."""
+    """Compare two systems of a table on the splits that both have; None if there is none.
+
+    ``disjoint`` says that no two splits learn from the same rows.
+    """
     values, sizes = {}, {}
     for cell in cells:
         row = np.array(cell["metrics"][metric], dtype=np.float64)  # None becomes NaN
         values[cell["system"], cell["split"]] = row
-        sizes[cell["split"]] = cell["rows"]["test"] / cell["rows"]["train"]
+        sizes[cell["split"]] = 0.0 if disjoint else cell["rows"]["test"] / cell["rows"]["refit"]
     splits = [s for s in sizes if (system, s) in values and (baseline, s) in values]
     if not splits:
         return None

@@ -64,11 +64,17 @@ class Data:
     parts: Mapping[str, Array] = field(default_factory=dict)
 
     def digest(self) -> str:
-        """Hash of features and labels, which a cell is computed from."""
-        found = hashlib.sha256()
-        for array in (self.X, self.Y):
-            found.update(str((array.shape, array.dtype.str)).encode())
-            found.update(np.ascontiguousarray(array).tobytes())
+        """Hash of what a cell is computed from, but the rows of its split."""
+        groups = self.groups
+        arrays = {"X": self.X, "Y": self.Y, "classes": self.classes}
+        arrays |= {"indptr": groups.indptr, "indices": groups.indices, "weights": groups.weights}
+        arrays |= {f"signatures {name}": table for name, table in sorted(self.signatures.items())}
+        found = hashlib.sha256(repr((self.names, groups.names)).encode())
+        for name, values in arrays.items():
+            if values is not None:
+                array = np.asarray(values)
+                found.update(repr((name, array.shape, array.dtype.str)).encode())
+                found.update(np.ascontiguousarray(array).tobytes())
         return found.hexdigest()[:16]
 
 
@@ -240,6 +246,8 @@ class Table:
         Takes log-odds, data and the test rows: further figures of a cell, in [0, 1].
     unseen
         Whether test rows are of classes that no training row is of.
+    disjoint
+        Whether no two splits learn from the same rows; they then have the test rows in common.
     seed
         Of the splits.
     """
@@ -256,4 +264,5 @@ class Table:
     standardize: bool = True
     extra: Callable[[Array, Data, Array], dict[str, float]] | None = None
     unseen: bool = False
+    disjoint: bool = False
     seed: int = 0

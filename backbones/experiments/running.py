@@ -7,6 +7,7 @@ import importlib.metadata
 import logging
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from proxmtl.backbones.experiments.cells import CellLog, Key, configured
 from proxmtl.backbones.experiments.protocol import Array, Data, Fitted, Fold, Part, System, Table
-from proxmtl.backbones.experiments.splits import hidden_labels
+from proxmtl.backbones.experiments.splits import DRAW, hidden_labels
 from proxmtl.experiments import (
     attribute_metrics,
     attribute_priors,
@@ -27,6 +28,8 @@ __all__ = ["Progress", "compute", "finished"]
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("proxmtl", "torch", "numpy", "scikit-learn")
+PROTOCOL = 2
+"""Raised by hand when what a cell means changes, such as how scores are calibrated."""
 KEPT = ("ap", "auc", "accuracy", "majority", "prevalence")
 """Of the metrics of each attribute, in the log."""
 
@@ -85,7 +88,7 @@ def compute(
     missing: list[tuple[Key, str, Fold, System]] = []
     for n, fold, system in wanted:
         key = Key(system.name, fold.name, n)
-        configuration = _configuration(table, digest, fold, system)
+        configuration = _configuration(table, digest, fold, system, n)
         known = log.find(key, configuration)
         if known is None:
             missing.append((key, configuration, fold, system))
@@ -103,19 +106,26 @@ def compute(
 def finished(table: Table, data: Data, log: CellLog) -> list[dict[str, Any]]:
     """Cells of a log that were computed as the table and its systems are declared now."""
     digest = data.digest()
+    numbers = {cell["labels"] for cell in log}
     valid = {
-        (system.name, fold.name): _configuration(table, digest, fold, system)
+        Key(system.name, fold.name, n): _configuration(table, digest, fold, system, n)
         for fold in table.folds(data, table.seed)
         for system in table.systems
+        for n in numbers
     }
-    return [c for c in log if valid.get((c["system"], c["split"])) == c["configuration"]]
+    keys = ("system", "split", "labels")
+    return [c for c in log if valid.get(Key(*(c[k] for k in keys))) == c["configuration"]]
 
 
-def _configuration(table: Table, digest: str, fold: Fold, system: System) -> str:
+def _configuration(
+    table: Table, digest: str, fold: Fold, system: System, labels: int | None
+) -> str:
     """Hash of what the figures of a cell depend on, but versions."""
     rows = [hashlib.sha256(np.asarray(part, np.int64).tobytes()).hexdigest() for part in fold[1:]]
     return configured(
         {
+            "protocol": PROTOCOL,
+            "draw": None if labels is None else DRAW,
             "table": table.name,
             "standardize": table.standardize,
             "seed": table.seed,
@@ -160,7 +170,7 @@ def _cell(table: Table, data: Data, fold: Fold, system: System, key: Key) -> dic
         "table": table.name,
         "seed": table.seed,
         "options": _plain(system.options),
-        "rows": {name: len(getattr(fold, name)) for name in ("train", "validation", "test")},
+        "rows": {name: len(getattr(fold, name)) for name in Fold._fields[1:]},
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "seconds": round(seconds, 2),
         "cpu_seconds": round(cpu, 2),
@@ -191,7 +201,8 @@ def _part(table: Table, data: Data, fold: Fold, key: Key) -> tuple[Part, Callabl
         for part in (fold.train, fold.validation, fold.refit)
     )
     if key.labels is not None:
-        Y = hidden_labels(Y, key.labels, validation, table.seed)
+        split = zlib.crc32(fold.name.encode())
+        Y = hidden_labels(Y, key.labels, validation, (table.seed, split))
     part = Part(
         scaled(X),
         Y,

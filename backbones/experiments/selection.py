@@ -2,7 +2,8 @@
 
 A candidate is fitted on the training part and scored on the validation part. The best one, or the
 best for each attribute, is fitted again on both. Its scores on the validation part also calibrate
-it, by a sigmoid per attribute: accuracies then compare classifiers, and not their intercepts.
+it, by a sigmoid per attribute: accuracies then compare classifiers, and not their intercepts. Grids
+have the strongest penalty first, and of candidates with equal scores the first one is chosen.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from proxmtl.backbones.experiments.protocol import Array, Fitted, Part
-from proxmtl.experiments import PlattCalibration, attribute_metrics, fit_platt, fit_report
+from proxmtl.estimators.calibration import Calibration, calibration
+from proxmtl.experiments import attribute_metrics, fit_report
 
 __all__ = ["OneByOne", "searched", "tuned"]
 
@@ -89,7 +91,7 @@ def searched(
         scores = np.empty((len(rows), len(best)))
         for n, model in models.items():
             scores[:, best == n] = _scores(model, rows)
-        found: Array = sigmoids.log_odds(scores)
+        found: Array = sigmoids.slopes * (scores + sigmoids.shifts)
         return found
 
     log = [{**c, "ap": round(ap, 5)} for c, ap in zip(candidates, means, strict=True)]
@@ -110,8 +112,7 @@ def tuned(part: Part, estimator: Any) -> Fitted:
     estimator.fit(*part.of(part.refit))
 
     def log_odds(rows: Array) -> Array:
-        yes = np.clip(np.asarray(estimator.predict_proba(rows)), 1e-12, 1 - 1e-12)
-        found: Array = np.log(yes) - np.log1p(-yes)
+        found: Array = _scores(estimator, rows) * estimator.calibration_
         return found
 
     strengths = [name for name in ("shared_strength", "own_strength") if name in estimator.report_]
@@ -133,16 +134,9 @@ def _scores(model: Any, X: Array) -> Array:
     return np.asarray(model.decision_function(X), dtype=np.float64).reshape(len(X), -1)
 
 
-def _sigmoids(held: Array, labels: Array) -> PlattCalibration:
-    """Sigmoids of the attributes; the scores stay where the validation part knows no label."""
-    unknown = np.isnan(labels).all(axis=0)
-    if not unknown.any():
-        return fit_platt(held, labels)
-    slope, offset = np.full(labels.shape[1], -1.0), np.zeros(labels.shape[1])
-    if not unknown.all():
-        found = fit_platt(held[:, ~unknown], labels[:, ~unknown])
-        slope[~unknown], offset[~unknown] = found.slope, found.offset
-    return PlattCalibration(slope, offset)
+def _sigmoids(held: Array, labels: Array) -> Calibration:
+    """Sigmoids of the attributes, as the estimators that search calibrate themselves."""
+    return calibration(held, labels, np.ones_like(labels))
 
 
 def _mean(values: Array) -> float:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from proxmtl.backbones.experiments.protocol import Array, Data, Fold
 from proxmtl.experiments import random_splits, stratified_folds
 
-__all__ = ["hidden_labels", "learning_fold", "random_folds", "validation_part"]
+__all__ = ["DRAW", "hidden_labels", "learning_fold", "random_folds", "validation_part"]
 
 VALIDATION_FOLDS = 4
 """A quarter of the rows to learn from validates."""
 LEAST = 2
 """Labels of each class that an attribute keeps, where it has them: one of them can validate."""
+DRAW = f"shares of all labels, {LEAST} of each class, seeded by table, split and number"
+"""The rule of :func:`hidden_labels`, in the configuration of cells."""
 
 
 def random_folds(data: Data, n: int, test_fraction: float, seed: int) -> list[Fold]:
@@ -40,7 +44,7 @@ def validation_part(data: Data, rows: Array, seed: int) -> tuple[Array, Array]:
     return rows[_rows_of(fold.train, sets)], rows[_rows_of(fold.test, sets)]
 
 
-def hidden_labels(Y: Array, n: int, validation: Array, seed: int) -> Array:
+def hidden_labels(Y: Array, n: int, validation: Array, seed: Sequence[int]) -> Array:
     """Keep n labels of each attribute, NaN in place of the others.
 
     The labels that are kept have the shares of yes and no that all have, and at least two of each
@@ -55,9 +59,9 @@ def hidden_labels(Y: Array, n: int, validation: Array, seed: int) -> Array:
     validation
         Rows that validate.
     seed
-        Of the draw.
+        Of the draw: that of the table, and a number of the split.
     """
-    rng = np.random.default_rng((seed, n))
+    rng = np.random.default_rng((*seed, n))
     validates = np.isin(np.arange(len(Y)), validation)
     hidden = np.full_like(Y, np.nan)
     for m, labels in enumerate(Y.T):

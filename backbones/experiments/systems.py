@@ -37,13 +37,15 @@ LOGISTIC_CN = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """C of scikit-learn times the number of labels: with fewer of them it is the same penalty."""
 SVM_CN = (0.3, 1.0, 3.0)
 STRENGTHS = {
-    "ridge": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
-    "lasso": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "l21": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
-    "decorrelated": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "ridge": (10.0, 3.0, 1.0, 0.3, 0.1, 0.03),
+    "lasso": (3e-2, 1e-2, 3e-3, 1e-3, 3e-4),
+    "l21": (1e-1, 3e-2, 1e-2, 3e-3, 1e-3),
+    "decorrelated": (1e-1, 3e-2, 1e-2, 3e-3, 1e-3),
 }
 SHARED = (0.3, 0.1, 0.03)
 """Of the critical strength, at which a first latent task no longer pays."""
+GAMMAS, LAMBDAS = (1.0, 1e-1, 1e-2, 1e-3), (10.0, 1.0, 1e-1, 1e-2, 1e-3)
+"""Of the bilinear row."""
 FOLDS = 5
 """Of the classes, for the bilinear row."""
 FIT = {"max_passes": 100, "tol": 1e-3}
@@ -265,12 +267,8 @@ ABLATIONS: tuple[System, ...] = (
 BILINEAR = System(
     "bilinear",
     "bilinear compatibility (ESZSL)",
-    partial(bilinear, (1e-3, 1e-2, 1e-1, 1.0), (1e-3, 1e-2, 1e-1, 1.0, 10.0)),
-    {
-        "gamma": (1e-3, 1e-2, 1e-1, 1.0),
-        "lambda": (1e-3, 1e-2, 1e-1, 1.0, 10.0),
-        "folds": FOLDS,
-    },
+    partial(bilinear, GAMMAS, LAMBDAS),
+    {"gamma": GAMMAS, "lambda": LAMBDAS, "folds": FOLDS},
 )
 
 PAIRS = (

@@ -157,6 +157,7 @@ SEEN = Table(
     pairs=PAIRS,
     published=(TABLE_IV, TABLE_V),
     standardize=False,
+    disjoint=True,
 )
 UNSEEN = Table(
     name="awa-unseen",

@@ -31,20 +31,23 @@ def test_cells_are_found_by_their_key_and_configuration(tmp_path):
         assert [cell["split"] for cell in log] == ["random 0", "random 1"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "nonsense"])
-def test_a_damaged_line_is_dropped_and_the_others_stay(tmp_path, damage):
+@pytest.mark.parametrize(
+    ("damage", "dropped"), [("cut", 1), ("changed", 1), ("nonsense", 1), ("without its end", 0)]
+)
+def test_a_damaged_line_is_dropped_and_the_others_stay(tmp_path, damage, dropped):
     path = filled(tmp_path / "t.jsonl")
     first, second = path.read_bytes().splitlines(keepends=True)
     bad = {
         "cut": second[: len(second) // 2],
         "changed": second.replace(b'"random 1"', b'"random 2"'),
         "nonsense": b"\xff{}\n",
+        "without its end": second[:-1],
     }[damage]
     path.write_bytes(first + bad)
     with CellLog(path) as log:
-        assert log.dropped == 1
+        assert log.dropped == dropped
         assert log.find(FIRST, "c")
-        assert log.find(SECOND, "d") is None
+        assert (log.find(SECOND, "d") is None) == bool(dropped)
         log.append(SECOND, {"configuration": "d"})
     with CellLog(path) as log:
         assert log.dropped == 0
@@ -54,6 +57,22 @@ def test_a_damaged_line_is_dropped_and_the_others_stay(tmp_path, damage):
 def test_two_processes_do_not_write_one_table(tmp_path):
     with CellLog(tmp_path / "t.jsonl"), pytest.raises(InputError, match="another process"):
         CellLog(tmp_path / "t.jsonl")
+
+
+def test_a_log_that_cannot_be_opened_is_not_locked(tmp_path, monkeypatch):
+    path = filled(tmp_path / "t.jsonl")
+    path.write_bytes(path.read_bytes() + b"cut")
+
+    def full(self):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CellLog, "_rewrite", full)
+        with pytest.raises(OSError, match="disk full") as kept:
+            CellLog(path)
+    with CellLog(path) as log:
+        assert log.find(FIRST, "c")
+    assert kept.traceback  # the failed log is alive until here, and so would be its lock
 
 
 def test_each_line_carries_its_own_hash(tmp_path):

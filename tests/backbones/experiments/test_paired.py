@@ -12,7 +12,7 @@ def cells(values, train=30, test=20):
         {
             "system": system,
             "split": split,
-            "rows": {"train": train, "test": test},
+            "rows": {"train": 1, "refit": train, "test": test},
             "metrics": {"ap": row},
         }
         for system, rows in values.items()
@@ -36,6 +36,12 @@ def test_differences_are_paired_by_split_and_attribute():
     student = stats.ttest_rel(ours.mean(1), base.mean(1)).pvalue
     assert plain.p_splits == pytest.approx(student)
     assert found.p_splits > plain.p_splits
+    ratio = (1 / 5 + 20 / 30) / (1 / 5)
+    t = stats.ttest_rel(ours.mean(1), base.mean(1)).statistic / np.sqrt(ratio)
+    assert found.p_splits == pytest.approx(2 * stats.t.sf(abs(t), 4))
+    both = cells({"a": ours.tolist(), "b": base.tolist()})
+    apart = paired_difference(both, "ap", "a", "b", disjoint=True)
+    assert apart.p_splits == pytest.approx(student)
     signed = stats.wilcoxon((ours - base).mean(0)).pvalue
     assert found.p_attributes == pytest.approx(signed)
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from proxmtl.backbones.experiments import running
 from proxmtl.backbones.experiments.images import kept_features
+from proxmtl.backbones.experiments.markdown import page
 from proxmtl.backbones.experiments.tables import EXPERIMENTS, chosen_tables, folder_of, whole_table
 from proxmtl.cli.app import app
 from proxmtl.io.errors import InputError
@@ -73,12 +74,27 @@ def test_tables_come_from_one_command_and_go_on_where_they_were(command, tmp_pat
     zero_shot = {c["system"]: c["extra"]["zero-shot accuracy"] for c in unseen}
     assert min(zero_shot.values()) > 0.6  # of two classes
     assert "zero-shot accuracy, %" in text
+    # scores of the bilinear row are no log-odds
+    assert "| bilinear compatibility (ESZSL) − L2 regression |" in text
+    assert "accuracy, points" not in text
+    table = chosen_tables("awa", None)[0]
+    data = table.load(tmp_path / "data" / "awa1", None)
+    single = [cell for cell in seen if cell["system"] == "single"]
+    peers = [{**cell, "system": "logistic", "versions": {"torch": "1.0"}} for cell in single]
+    mixed = page(table, data, [*peers, *single], "")
+    assert f"torch 1.0 and {single[0]['versions']['torch']};" in mixed
+    assert "over splits, which learn from disjoint rows and share a test set, the" in mixed
+    assert "accuracy, points" in mixed
 
     del fits[:]
     again = command()
     assert again.exit_code == 0
     assert not fits
     assert (out / "awa.md").read_text() == text
+
+    monkeypatch.setattr(running, "PROTOCOL", -1)  # cells mean something else
+    assert command(systems="ridge").exit_code == 0
+    assert len(fits) == 10
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -9,8 +9,9 @@ from sklearn.metrics import average_precision_score
 
 from proxmtl import Groups
 from proxmtl.backbones.experiments.protocol import Part
-from proxmtl.backbones.experiments.selection import OneByOne, searched
+from proxmtl.backbones.experiments.selection import OneByOne, searched, tuned
 from proxmtl.backbones.experiments.systems import ABLATIONS, BILINEAR, LINEAR, bilinear
+from proxmtl.estimators import SingleTaskClassifierCV
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # budgets and grids are small on purpose
 
@@ -72,6 +73,52 @@ def test_the_best_on_the_validation_part_is_fitted_on_all_rows():
     # calibrated: the threshold is where labels change, not where the score does
     yes = fitted.log_odds(given.X)[:, 0] > 0
     assert np.mean(yes == (given.Y[:, 0] > 0)) > np.mean((given.X[:, 2] > 0) == given.Y[:, 0])
+
+
+def test_both_ways_calibrate_the_same_scores_alike(monkeypatch):
+    given = part()
+    given.Y[given.validation, 1] = np.nan
+    calls = []
+    calibrate = SingleTaskClassifierCV._calibrate
+
+    def seen(self, held_out, *rest):
+        shift = calibrate(self, held_out, *rest)
+        calls.append((held_out[given.validation].astype(float), shift))
+        return shift
+
+    monkeypatch.setattr(SingleTaskClassifierCV, "_calibrate", seen)
+    estimator = SingleTaskClassifierCV()
+    expected = tuned(given, estimator)
+    ((held_out, shift),) = calls
+
+    class Replayed:
+        def fit(self, *_):
+            return self
+
+        def decision_function(self, X):
+            held = len(X) == len(held_out)
+            return held_out if held else estimator.decision_function(X) - shift
+
+    found = searched(given, lambda _: Replayed(), [{}])
+    np.testing.assert_allclose(
+        found.log_odds(given.X), expected.log_odds(given.X), rtol=1e-6, atol=1e-6
+    )
+    p = estimator.predict_proba(given.X)
+    np.testing.assert_allclose(expected.log_odds(given.X), np.log(p / (1 - p)), rtol=1e-5)
+
+
+def test_of_equal_candidates_the_strongest_penalty_is_chosen():
+    given = part()
+    strengths = [
+        system.options[name]
+        for system in [*LINEAR, BILINEAR]
+        for name in ("strength", "shared_strength", "gamma", "lambda")
+        if name in system.options
+    ]
+    assert len(strengths) > 5
+    assert all(list(grid) == sorted(grid, reverse=True) for grid in strengths)
+    fitted = searched(given, lambda *_, **__: Fixed(2, 1), [{"k": 2}, {"k": 1}])
+    assert fitted.chosen == {"k": 2}
 
 
 def test_each_attribute_may_have_a_candidate_of_its_own():

@@ -1,5 +1,7 @@
 """Splits of tables: disjoint, with copies on one side, and the labels that are hidden."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -80,7 +82,7 @@ def test_labels_that_are_kept_have_their_number_and_both_classes():
     Y[0, 1:3] = 1
     Y[1, 1:3] = 0
     for n in (10, 60):
-        kept = hidden_labels(Y, n, np.arange(300, 400), 0)
+        kept = hidden_labels(Y, n, np.arange(300, 400), (0, 0))
         seen = ~np.isnan(kept)
         np.testing.assert_array_equal(seen.sum(0), n)
         np.testing.assert_array_equal(kept[seen], Y[seen])
@@ -94,7 +96,29 @@ def test_labels_that_are_kept_have_their_number_and_both_classes():
                 assert ((kept[rows] == value).any(0) == there).all()
     share = np.nansum(kept[:, 3]) / 60
     assert share == pytest.approx(np.nanmean(Y[:, 3]), abs=1 / 60)
-    np.testing.assert_array_equal(hidden_labels(Y, 1000, np.arange(9), 0), Y)
+    np.testing.assert_array_equal(hidden_labels(Y, 1000, np.arange(9), (0, 0)), Y)
+    draws = [~np.isnan(hidden_labels(Y, 60, np.arange(300, 400), (0, k))) for k in (0, 0, 1)]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert (draws[0] != draws[2]).any(0).all()
+
+
+def test_other_groups_classes_or_signatures_are_other_data():
+    data = small()
+    n = len(data.X)
+    classes = np.arange(n) % 4
+    others = [
+        data,
+        replace(data, groups=Groups.singletons(3)),
+        replace(data, groups=Groups.from_lists([[0, 1], [1, 2]], 3)),
+        replace(data, groups=Groups.from_lists([[0, 1], [2]], 3)),
+        replace(data, classes=classes),
+        replace(data, classes=classes[::-1]),
+        replace(data, signatures={"binary": np.zeros((4, 3))}),
+        replace(data, signatures={"binary": np.eye(4, 3)}),
+    ]
+    digests = [other.digest() for other in others]
+    assert len(set(digests)) == len(digests)
+    assert small().digest() == data.digest()
 
 
 def test_the_official_parts_of_cells():

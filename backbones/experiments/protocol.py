@@ -66,7 +66,7 @@ class Data:
     def digest(self) -> str:
         """Hash of what a cell is computed from, but the rows of its split."""
         groups = self.groups
-        arrays = {"X": self.X, "Y": self.Y, "classes": self.classes}
+        arrays: dict[str, Any] = {"X": self.X, "Y": self.Y, "classes": self.classes}
         arrays |= {"indptr": groups.indptr, "indices": groups.indices, "weights": groups.weights}
         arrays |= {f"signatures {name}": table for name, table in sorted(self.signatures.items())}
         found = hashlib.sha256(repr((self.names, groups.names)).encode())

@@ -152,7 +152,7 @@ class OwnSearch(LinearModel):
         self, X: Samples, labels: EncodedLabels, watch: Watch, *, warm: bool
     ) -> tuple[Array, Array]:
         del warm
-        vars(self).pop("single_task_", None)  # of an earlier fit
+        self.__dict__.pop("single_task_", None)  # of an earlier fit
         given = self._given
         score = self._score_by()
         n_attributes = labels.numbers.shape[1]

@@ -158,7 +158,7 @@ def test_what_it_does_not_take_raises():
         pm.LatentOverlapGroupL2(pm.Groups.from_lists([[0, 1], [1]], weights=[1.0, 0.0]), 1.0)
     with pytest.raises(ValueError, match="gap: got 0"):
         pm.LatentOverlapGroupL2(CHAIN, 1.0, gap=0)
-    with pytest.raises(ValueError, match="does not have 6 items"):
+    with pytest.raises(ValueError, match="of 6 tasks, and there are 5"):
         pm.LatentOverlapGroupL2(CHAIN, 1.0).prox(torch.zeros(2, 5), 1.0)
 
 

@@ -33,14 +33,18 @@ HALF = torch.tensor([True, False, True, True, True])
 CONTRACT = {n for n in vars(Regularizer) if not n.startswith("_")} | set(
     Regularizer.__annotations__
 )
-# Rules of the base that hold for every wrapper: two follow from what is forwarded, a wrapper has no
-# smoothing, it is the best form of itself, and none is recognised as an elastic net.
+# Rules of the base that hold for every wrapper: three follow from what is forwarded, a wrapper has
+# no smoothing and is not split, it is the best form of itself, and none is recognised as an elastic
+# net or as norms of rows.
 BY_RULE = {
     "active_gradient",
     "as_elastic_net",
+    "as_row_norms",
     "for_parameter",
     "is_smoothable",
+    "ridged_conjugate",
     "smoothed",
+    "splitting",
     "stacks",
 }
 

@@ -142,7 +142,7 @@ def test_shards_of_parquet_have_identifiers_and_names(program, sharded):
 
 @pytest.mark.parametrize("memory", ["1xB", "-3", "0", "", "GiB"])
 def test_sizes_that_are_none_raise_before_files_are_read(program, sharded, memory):
-    (sharded / "x.npy").unlink()
+    (sharded / "x.npy").write_bytes(b"no array")
     code, _, err = program("fit", "x.npy", "-l", "y.csv", "-o", "run", "--memory", memory)
     assert code == 2
     assert "--memory: got" in err

@@ -99,7 +99,7 @@ def test_the_start_of_a_latent_fit_is_in_its_budget(most, monkeypatch):
 
 
 def test_a_training_part_finds_groups_without_the_rows_held_out(monkeypatch):
-    import proxmtl.estimators.cross_validated as search
+    from proxmtl.estimators import cross_validated, search
 
     seen = []
     found = search.groups_for
@@ -108,7 +108,8 @@ def test_a_training_part_finds_groups_without_the_rows_held_out(monkeypatch):
         seen.append(len(problem.targets.labels))
         return found(given, problem, *others)
 
-    monkeypatch.setattr(search, "groups_for", spying)
+    for module in (search, cross_validated):  # of training parts, and of all rows
+        monkeypatch.setattr(module, "groups_for", spying)
     pm.SharedPlusOwnClassifierCV(groups="auto", cv=3, random_state=0).fit(X, Y)
     assert set(seen[:3]) == {2 * N // 3}
     assert seen[-1] == N

@@ -42,8 +42,9 @@ def _commands(page):
 
 
 COMMANDS = _commands(ROOT / "README.md")
-LONG = {"demo", "train"}
-"""Commands that take long whatever they are given; `tests/cli` runs them on less."""
+LONG = {"demo", "train", "reproduce"}
+"""Commands that take long whatever they are given, or published data; `tests/cli` and
+`tests/backbones/experiments` run them on less."""
 
 
 def test_the_readme_has_examples():

@@ -85,7 +85,11 @@ def reproduce(
     pages = []
     with ExitStack() as stack:
         stack.enter_context(
-            keeping(lambda _: f"What is done is in {out}: the same command goes on.")
+            keeping(
+                lambda _: (
+                    f"What is done is in {out}: the same command goes on." if out.exists() else ""
+                )
+            )
         )
         bar = stack.enter_context(item_progress("Features", "images"))
         features = kept_features(out / "features", bar)

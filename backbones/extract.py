@@ -19,7 +19,7 @@ from proxmtl.naming import name_key
 from proxmtl.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -261,7 +261,7 @@ def chosen_fit(network: FeatureNetwork, asked: Fit | None) -> Fit:
     return asked or network.fit or "crop"
 
 
-def digest(images: Sequence[ImageLike], before: str) -> str:
+def digest(images: Iterable[ImageLike], before: str) -> str:
     """Continue a digest by some images: files by name, size and time, others by their content."""
     for image in images:
         before = hashlib.sha256(f"{before} {_signature(image)}".encode()).hexdigest()

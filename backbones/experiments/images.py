@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from proxmtl.backbones.experiments.protocol import Array, FeaturesOf
-from proxmtl.backbones.extract import extract_to_file
+from proxmtl.backbones.extract import digest, extract_to_file
 from proxmtl.backbones.frozen import load_network
 from proxmtl.backbones.images import Fit, SizedImages
 from proxmtl.io import ids_sidecar
@@ -33,7 +33,7 @@ def kept_features(
     """Return a function that makes features of images, or finds those in a folder.
 
     An extraction that was interrupted goes on where it was. Features that are there are taken if
-    the network, its weights, the names of the images and the file are those of the record beside
+    the network, its weights, the images, their names and the file are those of the record beside
     it.
 
     Parameters
@@ -54,7 +54,9 @@ def kept_features(
             "network": Path(network).name,
             "fingerprint": fingerprint(frozen.tensors()),
             "fit": FIT,
+            "batch": BATCH,
             "names": fingerprint(list(ids)),
+            "images": digest(images, ""),
         }
         path = folder / f"{name}_{Path(network).stem}.npy"
         record = path.with_suffix(".source.json")

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from proxmtl.counts import OutOfPassesError
 from proxmtl.designs import SharedDesign
 from proxmtl.kernels import block_descent
 from proxmtl.kernels.dispatch import is_compiled
 from proxmtl.losses import Squared
 from proxmtl.problem import Problem
 from proxmtl.ranks import ALONE
-from proxmtl.regularizers import RowNorms, UnsupportedError
+from proxmtl.regularizers import RowNorms
 from proxmtl.solvers.mfista import MFISTA, MFISTAState
-from proxmtl.solvers.newton_steps import ROUNDING, Line, no_worse_than_zero
-from proxmtl.solvers.points import PointSolver, PointState
+from proxmtl.solvers.newton_steps import Line
 from proxmtl.solvers.proximal import linearized_at, probed_step
-from proxmtl.solvers.requirements import check_problem
+from proxmtl.solvers.requirements import lacking_curvature
 from proxmtl.solvers.row_models import gram_size, row_models
+from proxmtl.solvers.working_set_newton import WorkingSetNewton, WorkingSetState
 from proxmtl.state import Saved
 
 __all__ = ["BlockNewton", "BlockNewtonState"]
 
-FINER = 0.1
-"""Factor of the gap that is aimed at next, once a certificate was due and the run goes on."""
 MOST_ENTRIES = 1 << 24
 """Entries of the largest Gram matrices, columns or scores: 128 MiB."""
 AFTER = 1.5
@@ -40,27 +36,16 @@ STEPS = 8
 
 
 @dataclass
-class BlockNewtonState(PointState):
-    """Point and scores in float64, and what the last look at all features has found."""
+class BlockNewtonState(WorkingSetState):
+    """One working set for all tasks, (D,); and what is known of Gram matrices."""
 
-    rows: Tensor  # mask of the working set, (D,)
-    residual: float  # norm of the KKT residual; 0 where it is rounding
-    safe: Tensor  # tasks that did not move in the last step, and take a safe one, (M,)
-    due: bool  # whether the gap is thought to be reached
-    aim: float  # relative gap at which a certificate is due
-    grams: float  # passes that Gram matrices have taken
+    grams: float = 0.0  # passes that Gram matrices have taken
     inner: MFISTAState | None = None  # state of accelerated steps, once these follow
     nested: ClassVar[dict[str, type[Saved]]] = {"inner": MFISTAState}
-    estimates = True
-
-    @property
-    def long(self) -> bool:  # type: ignore[override]
-        """Whether a certificate is due."""
-        return self.due
 
 
 @dataclass(frozen=True)
-class BlockNewton(PointSolver[BlockNewtonState]):
+class BlockNewton(WorkingSetNewton[BlockNewtonState]):
     """Newton's method for norms of rows of weights, by block coordinate descent on Gram matrices.
 
     For an L1 penalty, or norms of the rows of the weights (whole, or by disjoint groups of tasks),
@@ -109,25 +94,31 @@ class BlockNewton(PointSolver[BlockNewtonState]):
     sweeps: int = 1000
     allowance: float = 400.0
     state_type = BlockNewtonState
-    needs_curvature = False
 
     def __post_init__(self) -> None:
-        if not self.tolerance >= 0:
-            raise ValueError(f"tolerance: got {self.tolerance}; it must be >= 0.")
-        if self.smallest < 1 or self.sweeps < 1:
-            raise ValueError(
-                f"smallest and sweeps: got {self.smallest} and {self.sweeps}; use at least 1."
-            )
+        super().__post_init__()
         if not self.allowance >= 0:
             raise ValueError(f"allowance: got {self.allowance}; it must be >= 0.")
-        if not 0 < self.reduction < 1:
-            raise ValueError(f"reduction: got {self.reduction}; it must lie in (0, 1).")
 
-    def check(self, problem: Problem) -> None:
-        check_problem("BlockNewton", problem)
-        reason = _lacking(problem)
-        if reason:
-            raise UnsupportedError(f"BlockNewton: {reason}; use FISTA or ProxNewton.")
+    @staticmethod
+    def lacking(problem: Problem) -> str:
+        design, data = problem.design, problem.data
+        dense = isinstance(design, SharedDesign) and design.X.layout == torch.strided
+        if not dense or design.device.type != "cpu" or data.ranks is not ALONE:
+            return "needs dense features that all tasks share, on the CPU of one process"
+        R, weights = problem.regularizer, design.split(problem.zeros())[0]
+        if problem.smooth_terms or R is None or R.as_row_norms(weights) is None:
+            return "takes an L1 penalty or norms of rows of weights, and squared Frobenius norms"
+        return lacking_curvature(problem.loss)
+
+    def chosen(self, weights: Tensor, kkt: Tensor) -> Tensor:
+        """Mask (D,): non-zero rows, and as many of the others with the largest violations."""
+        alive = (weights != 0).any(1)
+        violation = torch.where(alive, 0.0, kkt.square().sum(1))
+        wanted = min(max(self.smallest, int(alive.sum())), int((violation > 0).sum()))
+        rows = alive.clone()
+        rows[violation.topk(wanted).indices] = True
+        return rows
 
     def pays(self, problem: object) -> bool:
         """Whether this solver can take the problem, with compiled loops, within its allowance.
@@ -135,7 +126,7 @@ class BlockNewton(PointSolver[BlockNewtonState]):
         The smallest working set counts, in typical Newton steps. False for a problem that needs a
         Gram matrix of each of several tasks in each step: that did not pay.
         """
-        if not isinstance(problem, Problem) or _lacking(problem):
+        if not isinstance(problem, Problem) or self.lacking(problem):
             return False
         (D, M), N = problem.design.split(problem.zeros())[0].shape, problem.data.shape[0]
         side = min(D, self.smallest)
@@ -144,22 +135,6 @@ class BlockNewton(PointSolver[BlockNewtonState]):
         exact = _is_exact(problem)
         fits = side**2 * (1 if exact else STEPS) <= 2 * D * M * self.allowance
         return fits and (exact or M == 1) and is_compiled("block_descent")
-
-    def init(self, problem: Problem, x0: Tensor) -> BlockNewtonState:
-        problem.check_point(x0)
-        x = x0.to(torch.float64)
-        weights, bias = problem.design.split(x)
-        if bool(weights.any()):
-            scores = problem.scores(x)
-        else:
-            scores = problem.data.zero_scores(torch.float64)
-            if bias is not None:
-                scores += problem.data.constant_scores(problem.design.unit * bias)
-        # the penalty of a task falls, too, where its weights become zero
-        x, scores = no_worse_than_zero(problem, x, scores)
-        safe = torch.zeros(problem.data.n_tasks, dtype=torch.bool)
-        kept: dict[str, Any] = {"iteration": 0, "passes": 0.0, "safe": safe, "grams": 0.0}
-        return self._surveyed(problem, x, scores, aim=self.tolerance, **kept)
 
     def step(self, problem: Problem, state: BlockNewtonState) -> BlockNewtonState:
         if state.inner is not None:
@@ -173,21 +148,8 @@ class BlockNewton(PointSolver[BlockNewtonState]):
             x, scores = state.x.to(problem.design.dtype), state.scores.to(problem.design.dtype)
             step = probed_step(problem, linearized_at(problem, x, scores))
             return self._accelerated(problem, state, MFISTA().start(problem, x, scores, step))
-        x, scores, safe = self._moved(problem, state, rows, h, cautious)
-        try:
-            return self._surveyed(
-                problem,
-                x,
-                scores,
-                safe=safe,
-                iteration=state.iteration + 1,
-                aim=FINER * state.aim if state.due else state.aim,
-                grams=grams,
-                passes=state.passes,
-                stalled=torch.equal(x, state.x) and torch.equal(safe, state.safe),
-            )
-        except OutOfPassesError as error:
-            raise OutOfPassesError(str(error), x.to(problem.design.dtype)) from error
+        x, scores, safe = self._newton_step(problem, state, rows, h, cautious)
+        return self.moved(problem, state, x, scores, safe=safe, grams=grams)
 
     @staticmethod
     def _accelerated(
@@ -205,24 +167,12 @@ class BlockNewton(PointSolver[BlockNewtonState]):
             inner=inner,
         )
 
-    def solution(self, problem: Problem, state: BlockNewtonState) -> Tensor:
-        return state.x.to(problem.design.dtype)
-
-    def check_resume(self, problem: Problem, state: BlockNewtonState) -> None:
-        super().check_resume(problem, state)
-        wanted = problem.design.split(state.x)[0].shape[:1]
-        if state.rows.shape != wanted:
-            raise ValueError(
-                f"state: holds a working set of {len(state.rows)} rows, the weights have "
-                f"{wanted[0]}; resume on the problem it was made with."
-            )
-
-    def _moved(
+    def _newton_step(
         self, problem: Problem, state: BlockNewtonState, rows: Tensor, h: Tensor, cautious: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Point, scores, and mask of the tasks that stayed, after a Newton step."""
         data, design = problem.data, problem.design
-        if not state.residual or not (len(rows) or design.intercept):
+        if not bool(state.residual.any()) or not (len(rows) or design.intercept):
             return state.x, state.scores, torch.zeros_like(state.safe)
         residuals = data.gradient(state.scores)
         share = len(rows) / len(state.rows)
@@ -259,43 +209,6 @@ class BlockNewton(PointSolver[BlockNewtonState]):
         if design.intercept:
             x[-1] += tau * line.constant / design.unit
         return x, state.scores + tau * line.along.t(), tau == 0
-
-    def _surveyed(
-        self,
-        problem: Problem,
-        x: Tensor,
-        scores: Tensor,
-        *,
-        stalled: bool = False,
-        aim: float,
-        **kept: Any,
-    ) -> BlockNewtonState:
-        """State at a point with known scores: half a pass for the gradient of all features."""
-        data, design, R = problem.data, problem.design, problem.regularizer
-        assert R is not None
-        residuals = data.gradient(scores)
-        grad = problem.adjoint(residuals.to(design.dtype)).to(torch.float64)
-        (weights, _), (slopes, of_bias) = design.split(x), design.split(grad)
-        kkt = R.kkt_residual(weights, slopes + 2 * problem.ridge * weights)
-        squares = kkt.square().sum(1)
-        size = math.sqrt(float(squares.sum()) + float(_square(of_bias)))
-        objective = float(data.value(scores) + problem.regularizer_value(x))
-        due = not aim
-        if aim and problem.has_gap:
-            gap = problem.gap_from(x, scores, residuals, grad)
-            at_zero = float(data.value(data.zero_scores(torch.float64)))
-            due = gap <= aim * max(abs(objective), 2 * at_zero)
-        return BlockNewtonState(
-            objective=objective,
-            stalled=stalled,
-            x=x,
-            scores=scores,
-            rows=_chosen(weights, squares, self.smallest),
-            residual=size if size > ROUNDING * float(grad.norm()) else 0.0,
-            due=due,
-            aim=aim,
-            **kept,
-        )
 
 
 @dataclass
@@ -359,20 +272,6 @@ def _is_exact(problem: Problem) -> bool:
     return isinstance(problem.loss, Squared) and bool((weights == weights[:, :1]).all())
 
 
-def _square(of_bias: Tensor | None) -> Tensor:
-    return torch.zeros(()) if of_bias is None else of_bias.square().sum()
-
-
-def _chosen(weights: Tensor, squares: Tensor, smallest: int) -> Tensor:
-    """Mask (D,) of the working set: non-zero rows, and the largest violations of others."""
-    alive = (weights != 0).any(1)
-    violation = torch.where(alive, 0.0, squares)
-    wanted = min(max(smallest, int(alive.sum())), int((violation > 0).sum()))
-    rows = alive.clone()
-    rows[violation.topk(wanted).indices] = True
-    return rows
-
-
 def _norms(problem: Problem) -> RowNorms:
     """Norms and ridge of the penalty, all terms together."""
     R, weights = problem.regularizer, problem.design.split(problem.zeros(torch.float64))[0]
@@ -381,19 +280,3 @@ def _norms(problem: Problem) -> RowNorms:
     return found._replace(
         factors=found.factors.expand(-1, len(weights)), ridge=found.ridge + problem.ridge
     )
-
-
-def _lacking(problem: Problem) -> str:
-    """What the problem lacks for block coordinate descent, as text; empty if nothing."""
-    design, data = problem.design, problem.data
-    dense = isinstance(design, SharedDesign) and design.X.layout == torch.strided
-    if not dense or design.device.type != "cpu" or data.ranks is not ALONE:
-        return "needs dense features that all tasks share, on the CPU of one process"
-    R, weights = problem.regularizer, design.split(problem.zeros())[0]
-    if problem.smooth_terms or R is None or R.as_row_norms(weights) is None:
-        return "takes an L1 penalty or norms of rows of weights, and squared Frobenius norms"
-    if problem.loss.coupled:
-        return f"needs tasks of their own, and {type(problem.loss).__name__} couples them"
-    if not problem.loss.curved:
-        return f"needs curvature, and {type(problem.loss).__name__} is linear far out"
-    return ""

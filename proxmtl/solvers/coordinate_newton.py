@@ -14,36 +14,20 @@ from proxmtl.designs.columns import SparseColumns, sparse_columns
 from proxmtl.kernels import CoordinateStep, coordinate_descent
 from proxmtl.kernels.dispatch import is_compiled
 from proxmtl.problem import Problem
-from proxmtl.regularizers import UnsupportedError
-from proxmtl.solvers.newton_steps import ROUNDING, PenalizedLine, no_worse_than_zero
-from proxmtl.solvers.points import PointSolver, PointState
-from proxmtl.solvers.requirements import check_problem
+from proxmtl.solvers.newton_steps import PenalizedLine
+from proxmtl.solvers.requirements import lacking_curvature
+from proxmtl.solvers.working_set_newton import WorkingSetNewton, WorkingSetState
 
 __all__ = ["CoordinateNewton", "CoordinateNewtonState"]
 
-FINER = 0.1
-"""Factor of the gap that is aimed at next, once a certificate was due and the run goes on."""
-
 
 @dataclass
-class CoordinateNewtonState(PointState):
-    """Point and scores in float64, and what the last look at all features has found."""
-
-    rows: Tensor  # masks of the working sets, (D, M)
-    residual: Tensor  # KKT residual of each task, (M,); 0 where it is rounding
-    safe: Tensor  # tasks that did not move in the last step, and take a safe one, (M,)
-    due: bool  # whether the gap is thought to be reached
-    aim: float  # relative gap at which a certificate is due
-    estimates = True
-
-    @property
-    def long(self) -> bool:  # type: ignore[override]
-        """Whether a certificate is due."""
-        return self.due
+class CoordinateNewtonState(WorkingSetState):
+    """Working sets of the tasks, (D, M)."""
 
 
 @dataclass(frozen=True)
-class CoordinateNewton(PointSolver[CoordinateNewtonState]):
+class CoordinateNewton(WorkingSetNewton[CoordinateNewtonState]):
     """Newton's method for an L1 penalty on sparse features, by coordinate descent on working sets.
 
     Each task has a working set: its non-zero weights, and as many of the others with the largest
@@ -82,23 +66,6 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
     reduction: float = 0.1
     sweeps: int = 200
     state_type = CoordinateNewtonState
-    needs_curvature = False
-
-    def __post_init__(self) -> None:
-        if not self.tolerance >= 0:
-            raise ValueError(f"tolerance: got {self.tolerance}; it must be >= 0.")
-        if self.smallest < 1 or self.sweeps < 1:
-            raise ValueError(
-                f"smallest and sweeps: got {self.smallest} and {self.sweeps}; use at least 1."
-            )
-        if not 0 < self.reduction < 1:
-            raise ValueError(f"reduction: got {self.reduction}; it must lie in (0, 1).")
-
-    def check(self, problem: Problem) -> None:
-        check_problem("CoordinateNewton", problem)
-        reason = _lacking(problem)
-        if reason:
-            raise UnsupportedError(f"CoordinateNewton: {reason}; use FISTA or ProxNewton.")
 
     @staticmethod
     def serves(problem: object) -> bool:
@@ -106,95 +73,38 @@ class CoordinateNewton(PointSolver[CoordinateNewtonState]):
 
         Without them an iteration takes a hundred times as long, which FISTA does not.
         """
-        able = isinstance(problem, Problem) and not _lacking(problem)
+        able = isinstance(problem, Problem) and not CoordinateNewton.lacking(problem)
         return able and is_compiled("coordinate_descent")
 
-    def init(self, problem: Problem, x0: Tensor) -> CoordinateNewtonState:
-        problem.check_point(x0)
-        x = x0.to(torch.float64)
-        weights, bias = problem.design.split(x)
-        if bool(weights.any()):
-            scores = problem.scores(x)
-        else:
-            scores = problem.data.zero_scores(torch.float64)
-            if bias is not None:
-                scores += problem.data.constant_scores(problem.design.unit * bias)
+    @staticmethod
+    def lacking(problem: Problem) -> str:
+        columns = sparse_columns(problem.design)
+        if columns is None or columns.features.values.device.type != "cpu":
+            return "needs sparse features that all tasks share, on the CPU"
+        R, weights = problem.regularizer, problem.design.split(problem.zeros())[0]
+        if problem.smooth_terms or R is None or R.as_elastic_net(weights) is None:
+            return "takes an L1 penalty, weighted or not, and squared Frobenius norms"
+        return lacking_curvature(problem.loss)
+
+    def penalties(self, problem: Problem, weights: Tensor) -> Tensor:
         penalty, ridge = _terms(problem, weights)
-        penalties = (penalty * weights.abs() + ridge * weights.square()).sum(0)
-        x, scores = no_worse_than_zero(problem, x, scores, penalties)
-        safe = torch.zeros(problem.data.n_tasks, dtype=torch.bool, device=x.device)
-        kept: dict[str, Any] = {"iteration": 0, "passes": 0.0, "safe": safe}
-        return self._surveyed(problem, x, scores, aim=self.tolerance, **kept)
+        return (penalty * weights.abs() + ridge * weights.square()).sum(0)
+
+    def chosen(self, weights: Tensor, kkt: Tensor) -> Tensor:
+        """Masks (D, M): non-zero weights, and as many of the others with the largest violations."""
+        alive = (weights != 0).t()
+        violation = torch.where(alive, 0.0, kkt.t().abs())
+        counts = alive.sum(1).clamp_min(self.smallest)
+        most = min(int(counts.max()), violation.shape[1])
+        largest, where = violation.topk(most, dim=1)
+        places = torch.arange(most, device=weights.device)
+        wanted = (places < counts[:, None]) & (largest > 0)
+        return (alive | torch.zeros_like(alive).scatter_(1, where, wanted)).t()
 
     def step(self, problem: Problem, state: CoordinateNewtonState) -> CoordinateNewtonState:
         sets = _WorkingSets(problem, state)
-        try:
-            safe = sets.newton_step(self.reduction, self.sweeps)
-            x, scores = sets.point()
-            return self._surveyed(
-                problem,
-                x,
-                scores,
-                safe=safe,
-                iteration=state.iteration + 1,
-                aim=FINER * state.aim if state.due else state.aim,
-                passes=state.passes,
-                stalled=torch.equal(x, state.x) and torch.equal(safe, state.safe),
-            )
-        except OutOfPassesError as error:
-            reached = sets.point()[0].to(problem.design.dtype)
-            raise OutOfPassesError(str(error), reached) from error
-
-    def solution(self, problem: Problem, state: CoordinateNewtonState) -> Tensor:
-        return state.x.to(problem.design.dtype)
-
-    def check_resume(self, problem: Problem, state: CoordinateNewtonState) -> None:
-        super().check_resume(problem, state)
-        wanted = problem.design.split(state.x)[0].shape
-        if state.rows.shape != wanted:
-            raise ValueError(
-                f"state: holds working sets of shape {tuple(state.rows.shape)}, the weights have "
-                f"{tuple(wanted)}; resume on the problem it was made with."
-            )
-
-    def _surveyed(
-        self,
-        problem: Problem,
-        x: Tensor,
-        scores: Tensor,
-        *,
-        stalled: bool = False,
-        aim: float,
-        **kept: Any,
-    ) -> CoordinateNewtonState:
-        """State at a point with known scores: half a pass for the gradient of all features."""
-        data, design, R = problem.data, problem.design, problem.regularizer
-        assert R is not None
-        residuals = data.gradient(scores)
-        grad = problem.adjoint(residuals.to(design.dtype)).to(torch.float64)
-        (weights, _), (slopes, of_bias) = design.split(x), design.split(grad)
-        kkt = R.kkt_residual(weights, slopes + 2 * problem.ridge * weights)
-        square = kkt.square().sum(0)
-        if of_bias is not None:
-            square = square + of_bias.square()
-        size = square.sqrt()
-        objective = float(data.value(scores) + problem.regularizer_value(x))
-        due = not aim
-        if aim and problem.has_gap:
-            gap = problem.gap_from(x, scores, residuals, grad)
-            at_zero = float(data.value(data.zero_scores(torch.float64)))
-            due = gap <= aim * max(abs(objective), 2 * at_zero)
-        return CoordinateNewtonState(
-            objective=objective,
-            stalled=stalled,
-            x=x,
-            scores=scores,
-            rows=_chosen(weights, kkt, self.smallest),
-            residual=torch.where(size > ROUNDING * grad.norm(dim=0), size, 0.0),
-            due=due,
-            aim=aim,
-            **kept,
-        )
+        safe = sets.newton_step(self.reduction, self.sweeps)
+        return self.moved(problem, state, *sets.point(), safe=safe)
 
 
 class _WorkingSets:
@@ -306,36 +216,9 @@ class _WorkingSets:
         return found
 
 
-def _chosen(weights: Tensor, kkt: Tensor, smallest: int) -> Tensor:
-    """Masks (D, M) of the working sets: non-zero weights, and the largest violations of others."""
-    alive = (weights != 0).t()
-    violation = torch.where(alive, 0.0, kkt.t().abs())
-    counts = alive.sum(1).clamp_min(smallest)
-    most = min(int(counts.max()), violation.shape[1])
-    largest, where = violation.topk(most, dim=1)
-    places = torch.arange(most, device=weights.device)
-    wanted = (places < counts[:, None]) & (largest > 0)
-    return (alive | torch.zeros_like(alive).scatter_(1, where, wanted)).t()
-
-
 def _terms(problem: Problem, weights: Tensor) -> tuple[Tensor, float]:
     """Weights of the L1 norm and the ridge of the penalty, all terms together."""
     R = problem.regularizer
     found = None if R is None else R.as_elastic_net(weights)
     assert found is not None
     return found
-
-
-def _lacking(problem: Problem) -> str:
-    """What the problem lacks for coordinate descent, as text; empty if nothing."""
-    columns = sparse_columns(problem.design)
-    if columns is None or columns.features.values.device.type != "cpu":
-        return "needs sparse features that all tasks share, on the CPU"
-    R, weights = problem.regularizer, problem.design.split(problem.zeros())[0]
-    if problem.smooth_terms or R is None or R.as_elastic_net(weights) is None:
-        return "takes an L1 penalty, weighted or not, and squared Frobenius norms"
-    if problem.loss.coupled:
-        return f"needs tasks of their own, and {type(problem.loss).__name__} couples them"
-    if not problem.loss.curved:
-        return f"needs curvature, and {type(problem.loss).__name__} is linear far out"
-    return ""

@@ -19,7 +19,7 @@ from proxmtl.solvers.newton_rows import InRows, sizes
 from proxmtl.solvers.newton_steps import lengths, no_worse_than_zero, solved
 from proxmtl.solvers.points import PointSolver, PointState
 from proxmtl.solvers.proximal import objective_at
-from proxmtl.solvers.requirements import check_problem
+from proxmtl.solvers.requirements import check_problem, lacking_curvature
 from proxmtl.solvers.spans import has_few_labels
 
 __all__ = ["NewtonCholesky", "NewtonCholeskyState", "NewtonDescent"]
@@ -199,11 +199,7 @@ def _lacking(problem: Problem) -> str:
         return "needs dense features that all tasks share"
     if problem.terms or problem.smooth_terms or not problem.ridge > 0:
         return "takes squared Frobenius norms as the only penalty, and needs one"
-    if problem.loss.coupled:
-        return f"needs tasks of their own, and {type(problem.loss).__name__} couples them"
-    if not problem.loss.curved:
-        return f"needs curvature, and {type(problem.loss).__name__} is linear far out"
-    return ""
+    return lacking_curvature(problem.loss)
 
 
 def _shape(problem: Problem) -> tuple[int, int]:

@@ -39,6 +39,7 @@ class PDHGState(PointState):
     pull: Tensor
     dual_step: float  # times the squared norm of the linear maps
     shift: float  # relative change of the step lengths at the next rebalancing
+    settled: Tensor | None = None  # the solution, once it was asked for
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,12 @@ class PDHG(PointSolver[PDHGState]):
 
     def solution(self, problem: Problem, state: PDHGState) -> Tensor:
         """The point, or one with more zeros by the dual variables if its objective is lower."""
+        if state.settled is None:
+            state.settled = self._settled(problem, state)
+        return state.settled
+
+    @staticmethod
+    def _settled(problem: Problem, state: PDHGState) -> Tensor:
         weights, bias = problem.design.split(state.x)
         settled = weights
         for part, y in zip(_split(problem).parts, state.duals, strict=True):

@@ -7,10 +7,11 @@ from typing import Protocol
 import torch
 
 from proxmtl.designs import Design
+from proxmtl.losses import Loss
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 
-__all__ = ["check_curvature", "check_first", "check_problem"]
+__all__ = ["check_curvature", "check_first", "check_problem", "lacking_curvature"]
 
 
 class OnFeatures(Protocol):
@@ -44,6 +45,13 @@ def check_problem(solver: str, problem: object, *, nonconvex: bool = False) -> N
             f"{solver} needs a convex penalty, and {', '.join(bent)} is not; use PGD, MFISTA or "
             "ProxNewton, which descend monotonically to a stationary point."
         )
+
+
+def lacking_curvature(loss: Loss) -> str:
+    """What a loss lacks for Newton steps of each task, as text; empty if nothing."""
+    if loss.coupled:
+        return f"needs tasks of their own, and {type(loss).__name__} couples them"
+    return "" if loss.curved else f"needs curvature, and {type(loss).__name__} is linear far out"
 
 
 def check_curvature(problem: OnFeatures, curvature: float) -> float:

@@ -1,7 +1,6 @@
 """CoordinateNewton: the optimum of the other solvers, on any sparse problem with an L1 penalty."""
 
 import itertools
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,7 @@ from proxmtl.designs import ShiftedDesign
 from proxmtl.kernels import dispatch
 from proxmtl.solvers import CoordinateNewton, run
 from proxmtl.solvers.choice import choose
-from proxmtl.solvers.coordinate_newton import FINER
+from proxmtl.solvers.working_set_newton import FINER
 
 LOSSES = [pm.SquaredHinge(), pm.Logistic(), pm.Squared()]
 PENALTIES = {
@@ -288,14 +287,6 @@ def test_a_task_that_is_solved_is_left_as_it_is():
     assert state.x[:, 0].any()
 
 
-def test_a_state_of_other_working_sets_raises():
-    problem = sparse()
-    state = run(problem, CoordinateNewton(), problem.zeros(), pm.MaxIterations(1)).state
-    state.rows = state.rows[:-1]
-    with pytest.raises(ValueError, match="holds working sets of shape"):
-        run(problem, CoordinateNewton(), problem.zeros(), pm.MaxIterations(2), state=state)
-
-
 @pytest.mark.parametrize(
     ("problem", "reason"),
     [
@@ -311,21 +302,6 @@ def test_what_it_cannot_take_raises_before_work(problem, reason):
         pm.minimize(made, CoordinateNewton())
     assert made.counts.passes == 0
     assert not isinstance(choose(made).solver, CoordinateNewton)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"tolerance": -1.0}, "tolerance: got"),
-        ({"smallest": 0}, "smallest and sweeps"),
-        ({"sweeps": 0}, "smallest and sweeps"),
-        ({"reduction": 1.0}, "reduction: got"),
-        ({"tolerance": math.nan}, "tolerance: got"),
-    ],
-)
-def test_bad_options_raise(options, message):
-    with pytest.raises(ValueError, match=message):
-        CoordinateNewton(**options)
 
 
 def test_it_is_the_default_where_it_can_be():

@@ -202,6 +202,8 @@ def test_features_of_images_are_made_once(tmp_path, monkeypatch):
     made = network.calls
     np.testing.assert_array_equal(features("colours", pictures, ids), X)
     assert network.calls == made
+    with pytest.raises(InputError, match="features of other images"):
+        features("colours", [255 - picture for picture in pictures], ids)
     network.shift += 1  # other weights
     with pytest.raises(InputError, match="features of other images or networks"):
         features("colours", pictures, ids)

@@ -62,6 +62,8 @@ class Unfinished:
                 self.remove()
             else:
                 (self.folder / DONE).unlink()
+        with contextlib.suppress(OSError):  # no empty one, which a kill may leave, too
+            self.folder.rmdir()
 
     @property
     def kept(self) -> bool:
@@ -163,8 +165,16 @@ class Unfinished:
         return ""
 
     def remove(self) -> None:
-        """Remove the folder: states first, for a kill must leave none without what they are of."""
+        """Remove the folder: states first, for a kill must leave none without what they are of.
+
+        The mark goes last: by it the next command removes what a kill has left.
+        """
         with contextlib.suppress(FileNotFoundError):  # other ranks remove it, too
             for state in self.folder.rglob("*.pt"):
                 state.unlink(missing_ok=True)
+            for entry in self.folder.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
+                elif entry.name != DONE:
+                    entry.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,7 +1,9 @@
 """``fit`` that is interrupted, and given again."""
 
+import contextlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from proxmtl.cli import console, unfinished
 from proxmtl.cli.app import app
 from proxmtl.io import Checkpoint, InputError, run_folder
 from proxmtl.io.run_folder import unfinished_folder
-from proxmtl.io.seal import read_sealed, write_sealed
+from proxmtl.io.seal import MANIFEST_FILE, read_sealed, write_sealed
 from proxmtl.ranks import ALONE
 
 N, D, M = 120, 6, 4
@@ -173,6 +175,45 @@ def test_states_go_before_what_they_are_of(killed, monkeypatch):
             unfinished.Unfinished(killed / "run", ALONE).remove()
     found = fit("--tol", "1e-3")
     assert found.exit_code == 0, found.output
+
+
+@pytest.mark.parametrize("most", range(6))
+def test_what_a_kill_leaves_of_a_fit_that_has_ended_is_removed(tmp_path, monkeypatch, most):
+    kept, left = unfinished_folder(tmp_path / "run"), [most]
+    (kept / "rank-0").mkdir(parents=True)
+    for name in ("rank-0/state.pt", "fit-0.json", "fit-1.json"):
+        (kept / name).touch()
+    unfinished.Unfinished(tmp_path / "run", ALONE).done()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / MANIFEST_FILE).write_text("put into place")
+    unlink = Path.unlink
+
+    def counted(self, **options):
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        unlink(self, **options)
+
+    def the_mark_first(folder, **_):
+        entries = sorted(Path(folder).iterdir(), key=lambda entry: entry.name != unfinished.DONE)
+        for entry in entries:
+            the_mark_first(entry) if entry.is_dir() else entry.unlink()
+        Path(folder).rmdir()
+
+    with monkeypatch.context() as patch, contextlib.suppress(Killed):
+        patch.setattr(Path, "unlink", counted)
+        patch.setattr("shutil.rmtree", the_mark_first)
+        unfinished.Unfinished(tmp_path / "run", ALONE)
+    assert kept.exists() == (most < 4)
+    unfinished.Unfinished(tmp_path / "run", ALONE)
+    assert not kept.exists()
+
+
+def test_a_kill_between_the_mark_and_its_folder_leaves_nothing(tmp_path):
+    kept = unfinished_folder(tmp_path / "run")
+    kept.mkdir()
+    unfinished.Unfinished(tmp_path / "run", ALONE)
+    assert not kept.exists()
 
 
 def test_a_fit_is_told_in_lines_where_there_is_no_terminal(folder, monkeypatch):

@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields
 
 import pytest
 import torch
@@ -182,7 +182,7 @@ def test_a_start_with_nan_raises_before_work(name):
 @each
 def test_solvers_are_frozen_values(name):
     solver, *_ = make(name)
-    assert solver == type(solver)(**{f: getattr(solver, f) for f in solver.__dataclass_fields__})
+    assert solver == type(solver)(**{f.name: getattr(solver, f.name) for f in fields(solver)})
     with pytest.raises(AttributeError):
         solver.anything = 1
 

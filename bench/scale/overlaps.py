@@ -2,13 +2,14 @@
 
     python -m bench.scale.overlaps            # all; each case in a process of its own
     python -m bench.scale.overlaps --only 100000
+    python -m bench.scale.overlaps --only critical
 
 Groups of ten of 10,000 items at random, each item in one at least. *Features*: groups of features,
 one task, 500 samples, squared hinge, at a share of an upper bound of the critical strength,
 the slope at zero dealt out evenly to the groups of an item. *Tasks*:
 groups of tasks in each of 16 rows of the parameter, 2,000 samples. PDHG, to which ``solver="auto"``
 goes, and FISTA with the exact prox, for at most a minute each, to a relative duality gap of 1e-4
-in float32, one thread.
+in float32, one thread. The critical strengths themselves are timed, too.
 
 Predicted before the first run stands in PREDICTED. Writes bench/results/overlaps.json.
 """
@@ -54,10 +55,13 @@ CASES = {
         ("features", 100_000, 0.5),
         ("features", 100_000, 0.1),
         ("tasks", 10_000, 0.5),
+        ("tasks", 100_000, 0.5),
     ]
 }
 """What the groups are of, their number, and the share of the critical strength."""
 SOLVERS: dict[str, Any] = {"PDHG": PDHG, "FISTA": FISTA}
+CRITICAL = [(what, groups) for what in ("features", "tasks") for groups in (10_000, 100_000)]
+"""Of what the critical strength is timed."""
 
 
 def groups_of(number: int, items: int = ITEMS) -> Groups:
@@ -111,6 +115,21 @@ def solved(case: str, solver: str, seconds: float) -> dict[str, Any]:
     }
 
 
+def critical(what: str, number: int) -> dict[str, Any]:
+    """Figures of a critical strength, and how far above it the even split is."""
+    posed = problem(what, number, 1.0)
+    begin, cpu = time.perf_counter(), time.process_time()
+    strength = posed.critical_strength()
+    return {
+        "memberships": len(posed.terms[0].groups.indices),
+        "seconds": time.perf_counter() - begin,
+        "processor_seconds": time.process_time() - cpu,
+        "strength": strength,
+        "even_split": posed.terms[0].strength / strength,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+    }
+
+
 def main(
     only: record.Only = "",
     seconds: Annotated[float, typer.Option(help="Most of a solve.")] = 60.0,
@@ -121,11 +140,16 @@ def main(
     if single:
         case, _, solver = single.partition(": ")
         with threadpool_limits(1):
-            print(json.dumps(solved(case, solver, seconds)))
+            if case == "critical":
+                what, number = solver.split(", ")
+                print(json.dumps(critical(what, int(number))))
+            else:
+                print(json.dumps(solved(case, solver, seconds)))
         return
     settings = {"items": ITEMS, "size": SIZE, "seconds": seconds, "threads": 1}
     runs = record.runs_so_far("overlaps", settings)
-    for name in (f"{case}: {solver}" for case in CASES for solver in SOLVERS):
+    names = [f"critical: {what}, {number}" for what, number in CRITICAL]
+    for name in (*names, *(f"{case}: {solver}" for case in CASES for solver in SOLVERS)):
         if only in name:
             command = [sys.executable, "-m", "bench.scale.overlaps", f"--single={name}"]
             out = subprocess.run(

@@ -124,6 +124,18 @@ class GroupLayout:
         out = per_member.new_zeros(per_member.shape[0], n_items)
         return out.index_add_(1, members, per_member)
 
+    def takers(self, like: Tensor) -> Tensor:
+        """Number of groups of positive weight that hold each item, shape (1, items)."""
+        _, group_of = self.indices(like.device)
+        takes = (self.weights(like) > 0).to(like)[group_of]
+        return self.scatter(takes[None], like.shape[-1])
+
+    def dealt(self, missing: Tensor) -> Tensor:
+        """Values per item, dealt out evenly to its groups of positive weight: per membership."""
+        members, group_of = self.indices(missing.device)
+        takes = (self.weights(missing) > 0)[group_of]
+        return (missing / self.takers(missing).clamp_min(1))[:, members] * takes
+
 
 def zero_where_zero(numerator: Tensor, denominator: Tensor) -> Tensor:
     """``numerator / denominator``, and 0 where the denominator is 0 (NaN is kept)."""

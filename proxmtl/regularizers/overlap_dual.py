@@ -118,12 +118,6 @@ class OverlapDual:
             gap, sweeps, steps = gap + found, max(sweeps, used), max(steps, inner)
         return DualProx(primal.to(dtype), dual.to(dtype), gap, sweeps, steps)
 
-    def shares(self, missing: Tensor) -> Tensor:
-        """What is missing of each item, dealt out evenly to its groups of positive weight."""
-        members, group_of = self.layout.indices(missing.device)
-        takes = (self.layout.weights(missing) > 0)[group_of]
-        return (missing / self._takers(missing).clamp_min(1))[:, members] * takes
-
     def _start(self, primal: Tensor, radius: Tensor, near: Tensor | None) -> Tensor:
         """First dual vectors; they are taken off ``primal``."""
         members, group_of = self.layout.indices(primal.device)
@@ -203,18 +197,12 @@ class OverlapDual:
         """
         if not len(rows):
             return
-        alpha = xi[rows] + self.shares(x[rows])
+        alpha = xi[rows] + self.layout.dealt(x[rows])
         inside = (self.layout.member_norms(alpha) <= weights).all(1)
         settled = rows[inside]
         xi[settled] = alpha[inside]
-        x[settled] *= (self._takers(x) == 0).to(x)
+        x[settled] *= (self.layout.takers(x) == 0).to(x)
         gaps[settled] = 0.0
-
-    def _takers(self, like: Tensor) -> Tensor:
-        """Number of groups of positive weight that hold each item, shape (1, items)."""
-        _, group_of = self.layout.indices(like.device)
-        takes = (self.layout.weights(like) > 0).to(like)[group_of]
-        return self.layout.scatter(takes[None], like.shape[-1])
 
     def _screen(self, rows: Tensor, radius: Tensor) -> Tensor:
         """Zero the blocks inside their ball: they are zero in the prox; repeat while any is."""

@@ -13,6 +13,7 @@ from proxmtl.numerics import unit_of
 from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
 from proxmtl.regularizers.group_norm import GroupNorm
 from proxmtl.regularizers.overlap_dual import OverlapDual
+from proxmtl.regularizers.overlap_dual_norm import largest_dual_norm, ratios_of
 from proxmtl.regularizers.splitting import Memberships
 
 __all__ = ["OverlappingGroupL2"]
@@ -146,14 +147,16 @@ class OverlappingGroupL2(GroupNorm):
         """Upper bound from the prox's own dual, tight where ``U`` is a subgradient at ``at``.
 
         Without ``at`` it is the upper end of a bracket around the dual norm, closed to a relative
-        2e-7 where the prox's accuracy allows.
+        2e-7 by :func:`largest_dual_norm`, in some operations a membership and iteration.
         """
         rows, _ = self.layout.rows(U)
         if self._free_and_nonzero(rows):
             return float("inf")
         if at is None:
-            unit = unit_of(rows)
-            return unit * self._dual_norm(rows / unit)
+            wide = rows.to(torch.float64)
+            unit = unit_of(wide)
+            radius = self._bound(wide, self.strength)
+            return unit * largest_dual_norm(self.layout, wide / unit, radius)
         return self._dual_norm_at(rows, self.layout.rows(at)[0])
 
     # ------------------------------------------------------------------ decompositions
@@ -192,40 +195,5 @@ class OverlappingGroupL2(GroupNorm):
 
         What is missing of their sum is dealt out evenly.
         """
-        return float(self._decomposition_norms(rows, dual).amax()) if len(rows) else 0.0
-
-    def _decomposition_norms(self, rows: Tensor, dual: Tensor) -> Tensor:
-        """Upper bound on the dual norm of each slice, by its decomposition."""
-        alpha = dual + self.dual.shares(rows - self.layout.scatter(dual, self.groups.n_items))
-        norms = self.layout.member_norms(alpha)
-        ratios = torch.where(norms == 0, 0.0, norms / self._bound(rows, self.strength))
-        return ratios.amax(1) if ratios.shape[1] else rows.new_zeros(len(rows))
-
-    def _dual_norm(self, rows: Tensor) -> float:
-        """Dinkelbach's iteration from below, certified by the decomposition from above.
-
-        With ``x`` the prox of ``u`` at radius ``rho``, ``<u, x> / Omega(x)``, which is
-        ``rho + ||x||^2 / Omega(x)``, is a larger lower bound, and the prox's dual an upper one. The
-        norm is the largest of the slices' own: those that are known to be below another's are left.
-        """
-        weights = self._bound(rows, self.strength)
-        upper = self._decomposition_norms(rows, rows.new_zeros(len(rows), len(self.groups.indices)))
-        x, low, left = rows, 0.0, torch.arange(len(rows), device=rows.device)
-        for _ in range(100):
-            norms = (weights[left] * self.layout.norms(x)).sum(1)
-            inner = (rows[left] * x).sum(1)
-            ratio = float(torch.where(norms > 0, inner / norms, 0.0).amax()) if len(left) else 0.0
-            if ratio <= low * (1 + 1e-15):
-                break
-            low = ratio
-            left = torch.nonzero(upper > low * (1 + 2e-7)).flatten()
-            if not len(left):
-                break
-            # just above the bound the prox goes to 0 linearly; right at it, the sweeps crawl
-            solved = self.dual.solve(rows[left], low * (1 + 1e-7) * weights[left])
-            anew = self._decomposition_norms(rows[left], solved.dual)
-            upper[left] = torch.minimum(upper[left], anew)
-            if float(upper.amax()) * (1 - 2e-7) <= low:
-                break
-            x = solved.primal
-        return float(upper.amax()) if len(upper) else 0.0
+        ratios = ratios_of(self.layout, rows, dual, self._bound(rows, self.strength))
+        return float(ratios.amax()) if ratios.numel() else 0.0

@@ -1,5 +1,7 @@
 """Group norms against cvxpy and against each other: prox, dual norm, subdifferential."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,34 @@ def test_naive_dual_norm_of_overlaps_is_an_overestimate():
         float(u[0, CHAIN.members(g)].norm() / CHAIN.weights[g]) for g in range(len(CHAIN))
     )
     assert OverlappingGroupL2(CHAIN, 1.0).dual_norm(u) < largest * (1 - 1e-2)
+
+
+@pytest.mark.parametrize("step", [1, 5])
+def test_dual_norm_where_groups_tie(step):
+    """Windows over equal entries: those at both ends share the fewest, and hold them alone."""
+    groups = Groups.from_lists([list(range(i, i + 10)) for i in range(0, 51, step)], 60)
+    u = torch.ones(1, 60, dtype=torch.float64)
+    # each decomposition gives the first window its first `step` items whole
+    exact = step**0.5
+    found = OverlappingGroupL2(groups, 1.0).dual_norm(u)
+    assert exact * (1 - gamma(60, torch.float64)) <= found <= exact * (1 + 2e-7)
+
+
+def test_dual_norm_of_slices_is_the_largest_of_theirs():
+    u = normal(4, 6, seed=5) * torch.tensor([[1.0], [3.0], [1e-3], [0.0]], dtype=torch.float64)
+    r = OverlappingGroupL2(CHAIN, 1.0)
+    each = [r.dual_norm(row[None]) for row in u]
+    assert r.dual_norm(u) == pytest.approx(max(each), rel=2e-7)
+    assert each[-1] == 0
+    assert r.with_strength(0.0).dual_norm(u) == float("inf")
+
+
+def test_dual_norm_of_many_groups_takes_no_prox(monkeypatch):
+    rng = np.random.default_rng(0)
+    lists = [rng.choice(2000, 10, replace=False).tolist() for _ in range(2000)]
+    r = OverlappingGroupL2(Groups.from_lists([*lists, list(range(2000))], 2000), 1.0)
+    monkeypatch.setattr(type(r.dual), "solve", None)
+    assert 0 < r.critical_strength(normal(1, 2000, seed=6)) < math.inf
 
 
 def test_dual_norm_where_a_group_weighs_nothing():

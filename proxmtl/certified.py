@@ -50,10 +50,13 @@ def measured(design: Design, data: DataTerm, point: Tensor, *, balance: bool) ->
 
 
 class Gathered:
-    """Residuals, gathered block by block in a sweep, with the companions that balance them."""
+    """Residuals, gathered block by block in a sweep, with the companions that balance them.
 
-    def __init__(self, data: DataTerm, *, balance: bool) -> None:
-        self.data, self.balance = data, balance
+    ``zero``: also those of scores of zero, whose adjoint comes last.
+    """
+
+    def __init__(self, data: DataTerm, *, balance: bool, zero: bool = False) -> None:
+        self.data, self.balance, self.zero = data, balance, zero
         self.residuals: Tensor | None = None
 
     def residuals_of(self, rows: slice, scores: Tensor) -> tuple[Tensor, ...]:
@@ -68,7 +71,8 @@ class Gathered:
                 self.residuals = residuals.new_empty(self.data.shape)
             self.residuals[rows] = residuals
         companion = part.companion(residuals) if self.balance else None
-        return (residuals,) if companion is None else (residuals, companion)
+        found = (residuals,) if companion is None else (residuals, companion)
+        return (*found, part.gradient(torch.zeros_like(scores))) if self.zero else found
 
     def measured(
         self, design: Design, scores: Tensor, grad: Tensor, of_companion: Tensor | None = None
@@ -194,8 +198,13 @@ class Certified(OnData):
 
         That scale is the norm of the tasks' sums of absolute residuals.
         """
+        residuals = self.data.gradient(self._scores_without_weights(None))
+        return self._scales_at_zero(self.design.adjoint(residuals))
+
+    def _scales_at_zero(self, slope: Tensor) -> tuple[float, tuple[float, float], float]:
+        """:attr:`_at_zero` by the gradient of the loss at zero, float64."""
         value, residuals = self.data.value_and_gradient(self._scores_without_weights(None))
-        grad, bias = self.design.split(self.design.adjoint(residuals))
+        grad, bias = self.design.split(slope)
         norms = norm(grad), 0.0 if bias is None else norm(bias)
         return float(value), norms, norm(self.data.per_task(residuals.abs()))
 
@@ -327,10 +336,19 @@ class Certified(OnData):
         return balanced
 
     def measured(self, point: Tensor) -> Measured:
-        """Scores and gradients at a float64 point, as a certificate needs them: one read."""
-        return measured(
-            self.design, self.data, point, balance=self.has_gap and self.design.intercept
-        )
+        """Scores and gradients at a float64 point, as a certificate needs them: one read.
+
+        A design that is read in sweeps gives the gradient at zero, whose norm is the scale of
+        residuals, in the same read if it is not known yet.
+        """
+        first = "_at_zero" not in self.__dict__ and self.design.unit == 1
+        first = first and not self.design.affine and self.design.sweeps(point.dtype)
+        found = Gathered(self.data, balance=self.has_gap and self.design.intercept, zero=first)
+        scores, adjoints = self.design.sweep(point, found.residuals_of)
+        if first:
+            self.__dict__["_at_zero"] = self._scales_at_zero(adjoints[-1])
+            adjoints = adjoints[:-1]
+        return found.measured(self.design, scores, *adjoints)
 
 
 def _duality_gap(

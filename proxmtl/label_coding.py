@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, issparse
 from torch import Tensor
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "Observed",
     "check_coding",
     "inferred_signs",
+    "known_labels",
+    "numbers_by_attribute",
     "observed_labels",
     "signs_of",
 ]
@@ -223,3 +226,27 @@ def check_zeros(*, some: bool, negative: bool) -> None:
             "labels: saw 0 and 1 but no -1: 0 means missing here, so this looks like 0/1 coding; "
             "pass 2 * labels - 1 (NaN stays NaN)."
         )
+
+
+def known_labels(Y: Any) -> csr_array:
+    """Labels (N, M) as a sparse array of those that are known: -1 and +1."""
+    if issparse(Y):
+        return csr_array(Y, dtype=np.float64)
+    rows, tasks = np.nonzero(~np.isnan(Y))
+    return csr_array((np.where(Y[rows, tasks] > 0, 1.0, -1.0), (rows, tasks)), shape=Y.shape)
+
+
+def numbers_by_attribute(Y: Any) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Numbers of yes and of no of each attribute, (M,).
+
+    Parameters
+    ----------
+    Y
+        Labels (N, M), positive above 0, NaN for missing; or a sparse array of those that are known.
+    """
+    if not issparse(Y):
+        return (Y > 0).sum(0), (Y <= 0).sum(0)  # NaN compares false on both sides
+    yes, no = (
+        np.bincount(Y.indices[which], minlength=Y.shape[1]) for which in (Y.data > 0, Y.data < 0)
+    )
+    return yes, no

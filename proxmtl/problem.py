@@ -256,6 +256,11 @@ class Problem(Certified, Shown):
         self.counts.charge(adjoint=self.design.share)
         return self.design.loss_and_grad_at(self.data, scores)
 
+    def loss_gradient(self, W: Tensor) -> Tensor:
+        """Gradient of the loss in the parameter; costs one pass."""
+        self.counts.charge(forward=self.design.share, adjoint=self.design.share)
+        return self.design.loss_and_grad(self.data, W)[1]
+
     def smooth_value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor]:
         """Value and gradient of the smooth part (loss plus smoothed terms); costs one pass."""
         self.counts.charge(forward=self.design.share, adjoint=self.design.share)
@@ -277,10 +282,7 @@ class Problem(Certified, Shown):
         return self.design.reads_once(self.data, columns, self.design.dtype)
 
     def smooth_terms_value_and_grad(self, W: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Value and gradient of the smoothed regularizers; None for the gradient if there are none.
-
-        No product with the features.
-        """
+        """Value and gradient of the smoothed regularizers, which is None if there are none."""
         value = W.new_zeros(())
         if not self.smooth_terms:
             return value, None

@@ -103,7 +103,7 @@ MAY_IMPORT = {
         "text_tables",
         "wording",
     },
-    "experiments": {"arrays", "groups", "label_coding", "numerics"},
+    "experiments": {"arrays", "groups", "label_arrays", "label_coding", "numerics"},
     "selection": MODEL | {"adjoints", "experiments", "io"},
     "estimators": MODEL | {"experiments", "io", "selection"},
     "nn": MODEL | {"adjoints"},

@@ -18,13 +18,19 @@ time of a gradient is that of its products at the speed of one of them, and the 
 budget of the features and 13 matrices of float32 scores. It takes eight minutes at most.
 
 Groups: prox of norms over groups of the tasks by their number, on 16 rows of normal numbers at half
-their deviation; and solves. Predicted: linear in the memberships. Each case replaces its part of
-bench/results/many_labels.json.
+their deviation; and solves. Predicted: linear in the memberships.
+
+    python -m bench.scale.many_labels --case command --millions 0.5,1 --rows 50000 --features 64
+
+Command: `proxmtl fit --single-task` and `proxmtl evaluate` on labels of pairs in an npz file, with
+the peak memory of each beside what a dense table of the labels would take. Each case replaces its
+part of bench/results/many_labels.json.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -305,6 +311,31 @@ def grouped(kind: str, number: int, tasks: int, gap: float) -> dict[str, Any]:
     return found
 
 
+def commanded(rows: int, features: int, tasks: int, labels: int) -> dict[str, Any]:
+    """Seconds and peak memory of `fit` and `evaluate` on labels of pairs, in an npz file."""
+    X, Y = data(rows, features, tasks, labels)
+    found: dict[str, Any] = {"labels": Y.nnz, "megabytes_of_a_table": 8e-6 * rows * tasks}
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        np.save(folder / "x.npy", X)
+        sparse.save_npz(folder / "y.npz", Y)
+        fit = ["fit", "x.npy", "-l", "y.npz", "-o", "run", "--single-task", "0.1", "--tol", "1e-3"]
+        calls = {"fit": [*fit, "--min-positives", "5"], "evaluate": ["evaluate", "run", "x.npy"]}
+        calls["evaluate"] += ["-l", "y.npz"]
+        for command, words in calls.items():
+            start = time.perf_counter()
+            run = [sys.executable, "-m", "proxmtl", *words]
+            process = subprocess.Popen(run, cwd=folder, stdout=subprocess.DEVNULL)
+            _, status, used = os.wait4(process.pid, 0)
+            found[command] = {
+                "status": os.waitstatus_to_exitcode(status),
+                "seconds": time.perf_counter() - start,
+                "processor_seconds": used.ru_utime + used.ru_stime,
+                "peak_mib": used.ru_maxrss >> 10,
+            }
+    return found
+
+
 def main(  # noqa: PLR0917 - options
     millions: Numbers = "1,2,4,8",
     rows: int = 200_000,
@@ -313,7 +344,7 @@ def main(  # noqa: PLR0917 - options
     gap: float = 1e-3,
     threads: int = 1,
     single: Annotated[int, typer.Option(help="One number of labels, printed as JSON.")] = 0,
-    case: Literal["pairs", "dense", "groups"] = "pairs",
+    case: Literal["pairs", "dense", "groups", "command"] = "pairs",
     kind: Annotated[str, typer.Option(help="Groups of one kind, printed as JSON.")] = "",
 ) -> None:
     """Measure a case; each number of labels or groups in a process of its own."""
@@ -339,6 +370,12 @@ def main(  # noqa: PLR0917 - options
                 runs.append(alone([*flags, f"--tasks={tasks}", f"--threads={threads}"]))
                 print(runs[-1], file=sys.stderr, flush=True)
         keep("groups", {"tasks": tasks, "runs": runs})
+        return
+    if case == "command":
+        numbers = [round(1e6 * float(number)) for number in millions.split(",")]
+        runs = [commanded(rows, features, tasks, labels) for labels in numbers]
+        settings = {"rows": rows, "features": features, "tasks": tasks}
+        keep("command", {"settings": settings, "runs": runs})
         return
     runs = []
     for number in millions.split(","):

@@ -8,7 +8,11 @@ by FISTA to a relative duality gap of 1e-4, in a memory budget, from the solutio
 sixteenth of the shards. A read is predicted to take
 max(bytes / disk, bytes / copy, operations / rate), with the three calibrated in the same run: a
 sequential read of shards that are not in the page cache, of shards that are, and a gradient in
-memory. Writes bench/results/stream_solve.json, to which runs of other sizes are added.
+memory. A disk whose speed changes from minute to minute is compared with by a shard that is read
+past the page cache between iterations: ``of_the_disk`` is the seconds that all bytes of the solve
+would have taken at these speeds, over those that it took without the pauses. With ``--passing``
+shards that fit into memory are not kept there, as those that don't. Writes
+bench/results/stream_solve.json, to which runs of other sizes are added.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 
 from bench import record
 from bench.scale.stream_data import FEATURES, ROWS, evict, labels_of, made, read_all, read_direct
@@ -38,11 +43,62 @@ from proxmtl import (
     minimize,
 )
 from proxmtl.io import open_shards
+from proxmtl.io.row_files import FileRows
+from proxmtl.row_sources import FeatureRows
 
 START = 16
 """One of so many shards goes into a solve whose solution is the start."""
 SHARD = 4 * ROWS * FEATURES
 """Bytes of the features of a shard."""
+
+
+class Counted(FeatureRows):
+    """Rows of another source, with the bytes that were read of it."""
+
+    def __init__(self, source: FeatureRows) -> None:
+        self.source, self.bytes = source, 0
+        self.shape, self.dtype, self.memory = source.shape, source.dtype, source.memory
+
+    def read_into(self, first: int, out: NDArray[Any]) -> None:
+        self.source.read_into(first, out)
+        self.bytes += out.nbytes
+
+    def place(self, row: int) -> str:
+        return self.source.place(row)
+
+
+class Pace:
+    """What each iteration read, in what time, and how fast the disk was just after it."""
+
+    def __init__(self, rows: Counted, paths: list[Path]) -> None:
+        self.rows, self.paths = rows, paths
+        self.steps: list[dict[str, float]] = []
+        self.disk, self.paused = self._disk(), 0.0
+        self.bytes, self.begin = rows.bytes, time.perf_counter()
+
+    def _disk(self) -> float:
+        path = self.paths[len(self.steps) % len(self.paths)]
+        return SHARD / median(lambda: read_direct([path]), 1)
+
+    def __call__(self, progress: Any) -> None:
+        """Note an iteration, and measure the disk."""
+        end = time.perf_counter()
+        before, self.disk = self.disk, self._disk()
+        step = {
+            "iteration": progress.iteration,
+            "seconds": end - self.begin,
+            "reads": (self.rows.bytes - self.bytes) / (self.rows.shape[0] * 4 * FEATURES),
+            "at_the_disk": (self.rows.bytes - self.bytes) * (1 / before + 1 / self.disk) / 2,
+        }
+        self.steps.append(step)
+        print({**step, "objective": progress.objective}, flush=True)
+        self.bytes, self.begin = self.rows.bytes, time.perf_counter()
+        self.paused += self.begin - end
+
+    def of_the_disk(self, first: int = 0) -> float:
+        """Seconds at the speed of the disk over those taken, from a step on."""
+        steps = self.steps[first:]
+        return sum(s["at_the_disk"] for s in steps) / sum(s["seconds"] for s in steps)
 
 
 def peak() -> int:
@@ -110,6 +166,7 @@ def main(  # noqa: PLR0917 - options of a command
     memory: Annotated[int, typer.Option(help="MiB for features.")] = 256,
     strength: Annotated[float, typer.Option(help="Of L2,1, relative to the critical one.")] = 0.1,
     iterations: Annotated[int, typer.Option(help="At most.")] = 300,
+    passing: Annotated[bool, typer.Option(help="Keep no shard in the page cache.")] = False,
     threads: record.Threads = 1,
 ) -> None:
     """Solve, and record seconds, reads and memory beside what was predicted."""
@@ -136,21 +193,21 @@ def main(  # noqa: PLR0917 - options of a command
     labels = labels_of(paths)[:, :tasks]
     evict(paths)
     begin = time.perf_counter()
-    design = StreamedDesign(open_shards(paths), intercept=True, memory=memory << 20)
+    files = open_shards(paths)
+    for part in files.parts if passing else ():
+        assert isinstance(part, FileRows)
+        part.passing = True
+    rows = Counted(files)
+    design = StreamedDesign(rows, intercept=True, memory=memory << 20)
     check = time.perf_counter() - begin
     problem = Problem.of(design, labels, penalty, loss=Logistic())
     del labels
     before = problem.counts.passes
-    seconds: list[float] = []
-
-    def note(progress: Any) -> None:
-        seconds.append(progress.seconds)
-        print(progress.iteration, round(progress.seconds, 1), progress.objective, flush=True)
-
+    pace = Pace(rows, paths)
     stop = RelativeGap(1e-4, every=5) | MaxIterations(iterations)
-    result = minimize(problem, FISTA(), started and started.solution, stop, callback=note)
-    reads = problem.counts.passes - before
-    steps = np.diff(seconds)
+    result = minimize(problem, FISTA(), started and started.solution, stop, callback=pace)
+    passes = problem.counts.passes - before
+    steps = [step["seconds"] for step in pace.steps[1:]]
     run = {
         "gigabytes": shards * SHARD / 1e9,
         "tasks": tasks,
@@ -160,9 +217,12 @@ def main(  # noqa: PLR0917 - options of a command
         "status": result.status.name,
         "relative_gap": result.certificate.relative_gap,
         "iterations": result.iterations,
-        "passes": reads,
+        "passes": passes,
+        "steps": pace.steps,
+        "of_the_disk": pace.of_the_disk(),
+        "iterations_of_the_disk": pace.of_the_disk(1),
         "certificates": problem.counts.certificates,
-        "seconds": result.seconds,
+        "seconds": result.seconds - pace.paused,
         "start_seconds": started.seconds if started else 0.0,
         "iteration": float(np.median(steps)),
         "predicted": foreseen,

@@ -59,7 +59,7 @@ def evaluate(
     from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.run import named_groups
-    from proxmtl.cli.scoring import Reading, labels_of, open_classifier, scored_labels
+    from proxmtl.cli.scoring import Reading, labels_of, open_classifier, scored_known
     from proxmtl.experiments import attribute_metrics, group_means
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import attribute_table, group_table
@@ -68,8 +68,8 @@ def evaluate(
     opened = open_classifier(run)
     way = check_match(match)
     reading = Reading(scoring, id_column, match=way, task_column=task_column)
-    read = labels_of(opened, labels, reading)
-    scored, known = scored_labels(opened, samples, labels, read, reading)
+    read = labels_of(opened, labels, reading, pairs=True)
+    scored, known = scored_known(opened, samples, labels, read, reading)
     scored.warn_of_fitted("these scores are too good to expect on new ones")
     table = attribute_metrics(scored.scores, known, opened.names)
     means = group_means(table, named_groups(opened.groups))

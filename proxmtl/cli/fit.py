@@ -199,6 +199,7 @@ def fit(
         # a file of groups counts by its contents
         options={**ctx.params, "groups": "auto" if find else None},
         seconds=checkpoint,
+        pairs=not auto and not find,
     ) as work:
         chosen = "auto" if find else work.groups
         common: dict[str, Any] = {

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proxmtl.cli.fitted_attributes import split_rows
 from proxmtl.cli.image_options import holds_images
-from proxmtl.cli.inputs import read_groups, split_rows
+from proxmtl.cli.inputs import read_groups, read_samples
 from proxmtl.cli.outcome import Outcome, write_fitted
 from proxmtl.cli.parts import Parts
 from proxmtl.cli.ranks import first, together
@@ -61,7 +62,7 @@ class Fitting:
     """Of the fit; None if nothing is kept of it."""
 
     @property
-    def fitted(self) -> tuple[Any, NDArray[np.float64]]:
+    def fitted(self) -> tuple[Any, Any]:
         """Features and labels of the rows to fit on."""
         return rows_of(self.data.X, self.train), self.data.Y[self.train]
 
@@ -111,6 +112,7 @@ def fitting(
     options: Mapping[str, object] | None = None,
     seconds: float = 60.0,
     images: ImageOptions | None = None,
+    pairs: bool = False,
 ) -> Iterator[Fitting]:
     """Read the samples and split them; what the block writes becomes the run folder.
 
@@ -130,6 +132,9 @@ def fitting(
         Between two writes of what such a command has done.
     images
         How features are made where the samples are images; None: they are features.
+    pairs
+        Whether the fit takes labels of some pairs of a row and an attribute, which then make no
+        dense table.
     """
     of_images = images is not None and holds_images(samples.features)
     page, made = wants_page(run.report, default=of_images), None
@@ -146,7 +151,7 @@ def fitting(
                 samples, made = _features_of(
                     samples, match, groups, images, out, alone=ranks is ALONE, latent=latent
                 )
-            data = match.read(samples, ALONE if apart else ranks, by_tasks=by_tasks)
+            data = _read(samples, match, ALONE if apart else ranks, by_tasks=by_tasks, pairs=pairs)
             left_out = data.record["attributes_left_out"]
             grouping = read_groups(groups, data.names, left_out, latent=latent)
             if data.for_test is None:
@@ -183,6 +188,22 @@ def fitting(
             stack.close()
         if unfinished is not None:
             unfinished.remove()
+
+
+def _read(
+    samples: SampleOptions, match: MatchOptions, ranks: Ranks, *, by_tasks: bool, pairs: bool
+) -> LabelledSamples:
+    """Read features and labels; several ranks share the rows of the features, or the tasks.
+
+    ``pairs`` is as in `read_samples`, of a single process.
+    """
+    given = dict(vars(match))
+    if ranks is not ALONE and match.memory is None:
+        given["memory"] = "256MiB"  # rows that are read when asked for, of a file too
+    found = read_samples(**vars(samples), **given, pairs=pairs and ranks is ALONE)
+    if ranks is ALONE:
+        return found
+    return found._replace(X=found.X.among(ranks, by_tasks=by_tasks))
 
 
 def _features_of(

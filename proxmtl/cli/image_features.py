@@ -20,7 +20,8 @@ from proxmtl.backbones.feature_file import clear_up
 from proxmtl.backbones.frozen import PRETRAINED, UNTRAINED, load_network
 from proxmtl.backbones.stream import undecodable
 from proxmtl.cli.console import keeping, say_note, say_warning
-from proxmtl.cli.inputs import check_classes, labels_for, read_groups, torch_device
+from proxmtl.cli.fitted_attributes import check_classes
+from proxmtl.cli.inputs import labels_for, read_groups, torch_device
 from proxmtl.cli.kept_features import (
     is_whole,
     kept,

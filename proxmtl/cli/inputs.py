@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 
 from proxmtl.cli.console import say_note
+from proxmtl.cli.fitted_attributes import attributes_to_fit
 from proxmtl.cli.labels_of_test import read_with_test
 from proxmtl.groups import Groups
 from proxmtl.io import InputError, Labels, join_rows, load_features
 from proxmtl.io.errors import first_line
 from proxmtl.io.rows import check_match
-from proxmtl.naming import NameIndex, name_key
+from proxmtl.naming import NameIndex
 from proxmtl.row_sources import rows_of
-from proxmtl.wording import agree, counted
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,27 +29,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proxmtl.estimators.base import LinearModel
-    from proxmtl.experiments import Split
     from proxmtl.io import Features
+    from proxmtl.label_arrays import SparseLabels
 
 __all__ = [
     "LabelledSamples",
-    "attributes_to_fit",
-    "check_classes",
     "features_for",
-    "fewest",
     "labels_for",
     "memory_of",
+    "pair_scores_of",
     "read_groups",
     "read_samples",
     "scores_of",
-    "split_rows",
     "torch_device",
 ]
-
-
-FEW = 5
-"""Rows of a kind below which an attribute is named where no split of all of them was found."""
 
 
 class LabelledSamples(NamedTuple):
@@ -55,7 +50,8 @@ class LabelledSamples(NamedTuple):
 
     X: Any
     """(N, D): an array, a sparse CSR array, or rows that are read when they are used."""
-    Y: NDArray[np.float64]
+    Y: Any
+    """(N, M): an array, NaN for missing; or a sparse array of the labels that are known, -1, +1."""
     names: tuple[str, ...]
     ids: tuple[str, ...] | None = None
     """Of the rows, where the features have them."""
@@ -78,14 +74,20 @@ def read_samples(
     match: str = "auto",
     min_positives: int = 0,
     memory: str | None = None,
+    pairs: bool = False,
 ) -> LabelledSamples:
-    """Read both files and bring their rows together; say what is left out."""
+    """Read both files and bring their rows together; say what is left out.
+
+    With ``pairs`` labels of a sparse matrix that stores those that are known stay sparse, unless
+    the features are sparse.
+    """
     way = check_match(match)
     # a column of that name may be one of the labels alone, which raise where it is not
     X = load_features(
         features, key, id_column=id_column, id_column_required=False, memory=memory_of(memory)
     )
     how = {"id_column": id_column, "unique_ids": way != "position", "task_column": task_column}
+    how["sparse"] = pairs and not issparse(X.values)
     read, n_fitted = read_with_test(labels, test, labels_for, **how)
     joined = join_rows(X.rows(features), read.rows(labels), way)
     if joined.note is not None:
@@ -101,143 +103,10 @@ def read_samples(
     record = {
         "matched": "id" if joined.by_id else "position",
         "features": X.values.shape[0],
-        "labels": len(read.values),
+        "labels": read.values.shape[0],
         "attributes_left_out": [read.names[m] for m in np.setdiff1d(range(len(read.names)), kept)],
     }
     return LabelledSamples(values, Y[:, kept], names, ids, record, X.names, for_test)
-
-
-def attributes_to_fit(
-    path: Path, values: NDArray[np.float64], names: Sequence[str], min_positives: int
-) -> list[int]:
-    """Columns of labels (of a path) that can be fitted; raise if one can't, or none is left.
-
-    Parameters
-    ----------
-    min_positives
-        Leave out, and say so, those with fewer yes or fewer no; 0: all must have both.
-    """
-    if not min_positives:
-        check_classes(path, values, names)
-        return list(range(len(names)))
-    rare = fewest(values) < min_positives
-    lost = _named(names, rare)
-    if len(lost) == len(names):
-        raise InputError(
-            path,
-            f"none of the {counted(len(names), 'attribute')} has "
-            f"{counted(min_positives, 'row')} with yes and as many with no; lower "
-            "--min-positives, or label more rows.",
-        )
-    if lost:
-        say_note(
-            f"{path}: {len(lost)} of {counted(len(names), 'attribute')} "
-            f"{agree(len(lost), 'has', 'have')} fewer than {counted(min_positives, 'row')} with "
-            f"yes or with no and {agree(len(lost), 'is', 'are')} left out: {_listed(lost)}."
-        )
-    return np.flatnonzero(~rare).tolist()
-
-
-def check_classes(path: Path, values: NDArray[np.float64], names: Sequence[str]) -> None:
-    """Refuse labels (of a path) with attributes that have not both classes; name all of them."""
-    yes, no = (values > 0).sum(0) > 0, (values <= 0).sum(0) > 0
-    kinds = {"only yes": yes & ~no, "only no": no & ~yes, "no label": ~yes & ~no}
-    lacking = [
-        f"{_listed(named)} {agree(len(named), 'has', 'have')} {kind}"
-        for kind, named in ((kind, _named(names, which)) for kind, which in kinds.items())
-        if named
-    ]
-    if lacking:
-        raise InputError(
-            path,
-            f"{'; '.join(lacking)} in the {counted(len(values), 'row')}, and an attribute needs "
-            "both; give --min-positives 1 to leave these out, or add rows of the other kind.",
-        )
-
-
-def _named(names: Sequence[str], which: NDArray[np.bool_]) -> list[str]:
-    return [name for name, chosen in zip(names, which, strict=True) if chosen]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names))
-
-
-def split_rows(
-    Y: NDArray[np.float64],
-    names: Sequence[str],
-    holdout: float,
-    seed: int,
-    ids: Sequence[str] | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to fit on and rows to score, both classes of every attribute among the former.
-
-    Where rows have identifiers, the same ones are held out in whatever order the rows come.
-    """
-    from proxmtl.experiments import random_splits  # noqa: PLC0415 - heavy
-
-    if holdout == 0:
-        return np.arange(len(Y)), np.arange(0)
-    try:
-        random_splits(len(Y), 1, holdout, seed)  # of these numbers, whatever the labels are
-    except ValueError as error:
-        raise ValueError(
-            f"--holdout {holdout:g}: of {counted(len(Y), 'row')} that leaves none to fit on or "
-            "none to score; give --holdout 0, or add rows."
-        ) from error
-    order = np.arange(len(Y))
-    if ids is not None:
-        keys = [name_key(name) for name in ids]
-        order = np.array(sorted(order, key=keys.__getitem__))
-    try:
-        train, test = random_splits(len(Y), 1, holdout, seed, Y=Y[order])[0]
-        return np.sort(order[train]), np.sort(order[test])
-    except ValueError as error:
-        few = _named(names, fewest(Y) < FEW)
-        if not few:
-            raise
-        raise ValueError(
-            f"--holdout {holdout:g}: no split was found that leaves yes and no of every attribute "
-            f"to fit on. Fewer than {FEW} rows with yes or with no have {_listed(few)}; give "
-            f"--min-positives {FEW} to leave these out, or a smaller --holdout."
-        ) from error
-
-
-def fewest(Y: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Rows with yes or rows with no of each attribute, whichever are fewer."""
-    counts: NDArray[np.intp] = np.minimum((Y > 0).sum(0), (Y <= 0).sum(0))
-    return counts
-
-
-def check_splits(
-    Y: NDArray[np.float64],
-    names: Sequence[str],
-    splits: Sequence[Split],
-    *,
-    option: str,
-    counts: NDArray[np.intp],
-) -> None:
-    """Raise where a split leaves one class of an attribute to fit on; name all such attributes.
-
-    Parameters
-    ----------
-    Y
-        Labels of the rows that are split.
-    option
-        What asked for the splits.
-    counts
-        Of all rows, as `fewest` gives them: the option that leaves attributes out goes by these.
-    """
-    from proxmtl.experiments import one_class_attributes  # noqa: PLC0415 - heavy
-
-    found = {name for split in splits for name in one_class_attributes(Y, split.train, names)}
-    if found:
-        lacking = np.array([name in found for name in names])
-        enough = int(counts[lacking].max()) + 1
-        raise ValueError(
-            f"{option}: yes or no of {_listed(_named(names, lacking))} would be lacking in rows to "
-            f"fit on; give --min-positives {enough} to leave these attributes out, or add rows."
-        )
 
 
 def read_groups(
@@ -334,12 +203,22 @@ def scores_of(model: LinearModel, X: Any) -> NDArray[np.float64]:
         return np.asarray(model.predict(X)).reshape(X.shape[0], -1)
 
 
+def pair_scores_of(model: LinearModel, X: Any, pairs: SparseLabels) -> NDArray[np.float64]:
+    """Scores (E,) of some pairs of a row and an attribute alone; as those of `scores_of`."""
+    from proxmtl.estimators.classifier import LinearAttributeClassifier  # noqa: PLC0415 - heavy
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+        assert isinstance(model, LinearAttributeClassifier)
+        return model.pair_scores(X, pairs)
+
+
 def labels_for(
     names: Sequence[str],
     labels: Labels,
     path: Path,
     cells: str = "blank cells for missing labels",
-) -> NDArray[np.float64]:
+) -> Any:
     """Put the label columns into the order of the model's attributes; others are left out.
 
     Parameters
@@ -365,8 +244,7 @@ def labels_for(
             line=1,
         )
     kept = [place for place in places if place is not None]
-    values: NDArray[np.float64] = labels.values[:, kept]
-    return values
+    return labels.values[:, kept]
 
 
 def memory_of(given: str | None) -> int | None:

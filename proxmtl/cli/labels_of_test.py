@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from proxmtl.io import InputError, Labels, read_labels
+from proxmtl.label_coding import known_labels
 from proxmtl.naming import name_key
 from proxmtl.wording import agree, counted
 
@@ -49,7 +51,7 @@ def read_with_test(
     """
     fitted = read_labels(labels, **reading)
     if test is None:
-        return fitted, len(fitted.values)
+        return fitted, fitted.values.shape[0]
     kept = read_labels(test, **reading)
     ids: list[str] = []
     for path, read in ((labels, fitted), (test, kept)):
@@ -70,5 +72,9 @@ def read_with_test(
             f"the first is {twice[0]!r}; a model is tested on rows that it was not fitted on: take "
             f"{agree(len(twice), 'it', 'them')} out of one of the two.",
         )
-    values = np.vstack([fitted.values, in_order(fitted.names, kept, test)])
-    return fitted._replace(values=values, ids=tuple(ids)), len(fitted.values)
+    parts = [fitted.values, in_order(fitted.names, kept, test)]
+    if any(map(sparse.issparse, parts)):
+        values: Any = sparse.vstack([known_labels(part) for part in parts], format="csr")
+    else:
+        values = np.vstack(parts)
+    return fitted._replace(values=values, ids=tuple(ids)), fitted.values.shape[0]

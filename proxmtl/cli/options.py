@@ -12,17 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from proxmtl.cli.image_options import IMAGE_OPTIONS, given_options, holds_images
 from proxmtl.cli.option_names import option_of
 from proxmtl.cli.option_values import latents_of, strength_of, threshold_of
-
-if TYPE_CHECKING:
-    from proxmtl.cli.inputs import LabelledSamples
-    from proxmtl.ranks import Ranks
 
 __all__ = [
     "SEEDS",
@@ -165,21 +161,6 @@ class MatchOptions:
     match: Match = "auto"
     min_positives: MinPositives = 0
     memory: Memory = None
-
-    def read(
-        self, samples: SampleOptions, ranks: Ranks, *, by_tasks: bool = False
-    ) -> LabelledSamples:
-        """Read features and labels; several ranks share the rows of the features, or the tasks."""
-        from proxmtl.cli.inputs import read_samples
-        from proxmtl.ranks import ALONE
-
-        given = dict(vars(self))
-        if ranks is not ALONE and self.memory is None:
-            given["memory"] = "256MiB"  # rows that are read when asked for, of a file too
-        found = read_samples(**vars(samples), **given)
-        if ranks is ALONE:
-            return found
-        return found._replace(X=found.X.among(ranks, by_tasks=by_tasks))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from scipy import sparse
 from scipy.special import expit
 
 from proxmtl.cli.console import say_warning, shown_path
-from proxmtl.cli.inputs import scores_of
+from proxmtl.cli.fitted_attributes import labels_at
+from proxmtl.cli.inputs import pair_scores_of, scores_of
 from proxmtl.cli.predictions import predictions_text, split_text
 from proxmtl.cli.ranks import first
 from proxmtl.cli.run import (
@@ -27,6 +28,7 @@ from proxmtl.experiments import attribute_metrics, fit_report, group_means
 from proxmtl.io.atomic import write_text
 from proxmtl.io.identity import write_fitted_rows
 from proxmtl.io.names import METRICS_FILE, PREDICTIONS_FILE, SPLIT_FILE
+from proxmtl.label_arrays import SparseLabels
 from proxmtl.report.tables import figures_table, group_table
 from proxmtl.report.verdict import without_weights, zero_attributes
 from proxmtl.result import Status
@@ -94,15 +96,20 @@ def write_fitted(
     tables: dict[str, pd.DataFrame] = {}
 
     scores: list[Any] = []
+    known = labels_at(data.Y, scored)
 
     def score() -> None:
-        scores.append(scores_of(model, rows_of(data.X, scored)))
-        alone = getattr(model, "single_task_", None)
-        if alone is not None and model.sharing_.any():
-            scores.append(scores_of(alone, rows_of(data.X, scored)))
+        if isinstance(known, SparseLabels):
+            # of a model without a search, which has no other beside it
+            scores[:] = pair_scores_of(model, rows_of(data.X, scored), known), None
         else:
-            scores.append(None)
-        table = attribute_metrics(scores[0], data.Y[scored], data.names)
+            scores.append(scores_of(model, rows_of(data.X, scored)))
+            alone = getattr(model, "single_task_", None)
+            if alone is not None and model.sharing_.any():
+                scores.append(scores_of(alone, rows_of(data.X, scored)))
+            else:
+                scores.append(None)
+        table = attribute_metrics(scores[0], known, data.names)
         tables["model"] = with_fitted_labels(table, data.Y[train])
 
     parts.save(METRICS_FILE, score)
@@ -144,7 +151,7 @@ def write_fitted(
         text = partial(
             predictions_text,
             scores[0],
-            data.Y[test],
+            known,
             data.names,
             held,
             identified=data.ids is not None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from proxmtl.label_arrays import SparseLabels
 from proxmtl.report.runs import HeldOut
 from proxmtl.text_tables import table_line
 
@@ -21,7 +22,7 @@ __all__ = ["parse_predictions", "predictions_text", "split_text"]
 
 def predictions_text(
     scores: NDArray[np.floating],
-    labels: NDArray[np.float64],
+    labels: NDArray[np.float64] | SparseLabels,
     names: Sequence[str],
     rows: Sequence[Any],
     *,
@@ -34,9 +35,9 @@ def predictions_text(
     Parameters
     ----------
     scores
-        (N, M), above zero means yes.
+        (N, M), above zero means yes; or (E,), of the pairs that have a label.
     labels
-        (N, M), positive above 0; NaN = missing.
+        (N, M), positive above 0; NaN = missing. Or those of E pairs of a row and an attribute.
     names
         Of the M attributes.
     rows
@@ -48,12 +49,17 @@ def predictions_text(
     alone
         (N, M), scores of the single-task model beside one whose attributes share.
     """
-    known = ~np.isnan(labels)
-    where, which = np.nonzero(known)
+    known: Any = slice(None)
+    if isinstance(labels, SparseLabels):
+        where, which = labels.rows, labels.tasks
+        values: NDArray[Any] = labels.values  # noqa: PD011 - no data frame
+    else:
+        known = ~np.isnan(labels)
+        (where, which), values = np.nonzero(known), labels[known]
     columns = {
         "id" if identified else "row": np.asarray(rows, dtype=object)[where],
         "attribute": np.asarray(names, dtype=object)[which],
-        "label": (labels[known] > 0).astype(np.int8),
+        "label": (values > 0).astype(np.int8),
         "score": scores[known],
     }
     if probabilities is not None:

@@ -19,6 +19,7 @@ from proxmtl.cli.request import request
 from proxmtl.estimators import save_model
 from proxmtl.io import write_json, write_text
 from proxmtl.io.names import CONFIG_FILE, HISTORY_FILE, METRICS_FILE
+from proxmtl.label_coding import numbers_by_attribute
 from proxmtl.latent.initial import check_room
 from proxmtl.report import plot_attribute_scores, plot_convergence, plot_latents, save_figure
 from proxmtl.report.verdict import clear_gains
@@ -102,14 +103,13 @@ def recorded(config: Mapping[str, Any], status: str = FINISHED) -> dict[str, Any
     return {"status": status, **config, **options, "environment": {**environment(), **when}}
 
 
-def with_fitted_labels(metrics: pd.DataFrame, labels: NDArray[np.float64]) -> pd.DataFrame:
+def with_fitted_labels(metrics: pd.DataFrame, labels: Any) -> pd.DataFrame:
     """Add to metrics by attribute how many labels, and positive ones, a model was fitted on.
 
-    ``labels`` are those of the fit, (N, M); NaN = missing.
+    ``labels`` are those of the fit, as `numbers_by_attribute` takes them.
     """
-    return metrics.assign(
-        fitted_labels=np.sum(~np.isnan(labels), axis=0), fitted_positives=np.sum(labels > 0, axis=0)
-    )
+    yes, no = numbers_by_attribute(labels)
+    return metrics.assign(fitted_labels=yes + no, fitted_positives=yes)
 
 
 def summary_lines(report: dict[str, Any], command: Any = None) -> dict[str, Any]:

@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+from scipy.sparse import issparse
 
 from proxmtl.cli.console import say_note, say_warning
 from proxmtl.cli.image_options import holds_images
-from proxmtl.cli.inputs import features_for, labels_for, scores_of, torch_device
+from proxmtl.cli.inputs import (
+    features_for,
+    labels_for,
+    pair_scores_of,
+    scores_of,
+    torch_device,
+)
 from proxmtl.cli.progress import item_progress
 from proxmtl.cli.run import given_groups
 from proxmtl.estimators import load_model
@@ -27,7 +34,9 @@ from proxmtl.io import (
 )
 from proxmtl.io.identity import fitted_rows, recognised_among, row_fingerprints
 from proxmtl.io.seal import read_document
-from proxmtl.row_sources import FeatureRows
+from proxmtl.io.sparse_labels import dense_labels
+from proxmtl.label_arrays import SparseLabels
+from proxmtl.row_sources import FeatureRows, rows_of
 from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
@@ -39,6 +48,7 @@ if TYPE_CHECKING:
     from proxmtl.backbones.training import AttributeCNN
     from proxmtl.cli.options import ScoringOptions
     from proxmtl.estimators.base import LinearModel
+    from proxmtl.io import Features
     from proxmtl.io.rows import Joined
 
 __all__ = [
@@ -52,6 +62,7 @@ __all__ = [
     "labels_of",
     "open_classifier",
     "open_run",
+    "scored_known",
     "scored_labels",
 ]
 
@@ -76,7 +87,8 @@ class Scored(NamedTuple):
     """Scores of samples."""
 
     scores: NDArray[np.float64]
-    """(N, M), finite; above zero means yes. Of a regressor its predictions."""
+    """(N, M), finite; above zero means yes. Of a regressor its predictions. Or (E,), of the pairs
+    of a sample and an attribute that have labels."""
     ids: tuple[str, ...] | None
     """Of the samples; names of the images."""
     fitted: NDArray[np.bool_]
@@ -92,7 +104,7 @@ class Scored(NamedTuple):
         fitted = int(self.fitted.sum())
         if fitted:
             say_warning(
-                f"{fitted} of the {counted(len(self.scores), 'sample')} "
+                f"{fitted} of the {counted(len(self.fitted), 'sample')} "
                 f"{agree(fitted, 'is', 'are')} among those that the model was fitted on: "
                 f"{what_follows}."
             )
@@ -122,15 +134,7 @@ class FittedRun:
             if reading.recognise:
                 seen = recognised_among(fitted_rows(self.folder), features, names)
             return Scored(scores_of(self.model, features), names, seen)
-        _refuse(reading, ("device", "batch_size", "skip_corrupt"), "images")
-        X, ids, _ = features_for(
-            self.model,
-            source,
-            reading.options.key,
-            reading.id_column,
-            id_column_required=reading.id_column_of == "samples",
-            memory=reading.options.memory,
-        )
+        X, ids, _ = self._read(source, reading)
         if not reading.recognise:
             return Scored(scores_of(self.model, X), ids, np.zeros(X.shape[0], np.bool_))
         kept = fitted_rows(self.folder)
@@ -141,6 +145,39 @@ class FittedRun:
             values.append(scores_of(self.model, block))
             fitted.append(recognised_among(kept, block, None if ids is None else ids[rows]))
         return Scored(np.concatenate(values), ids, np.concatenate(fitted))
+
+    def pair_scores(
+        self, source: Path, path: Path, labels: Labels, reading: Reading
+    ) -> tuple[Scored, SparseLabels] | None:
+        """Scores of the pairs that have labels (from a path) alone; None: features are sparse."""
+        X, ids, _ = self._read(source, reading)
+        if issparse(X):
+            return None
+        samples = Rows(source, "samples", X.shape[0], ids)
+        joined = _joined(samples, labels.rows(path), reading.match)
+        X, names = rows_of(X, joined.first), None
+        if ids is not None:
+            names = tuple(ids[row] for row in joined.first)
+        known = SparseLabels.of(labels.values[joined.second])
+        fitted = np.zeros(X.shape[0], np.bool_)
+        if reading.recognise:
+            kept = fitted_rows(self.folder)
+            whole = [(slice(0, X.shape[0]), X)]
+            for rows, block in X.blocks() if isinstance(X, FeatureRows) else whole:
+                own = None if names is None else names[rows]
+                fitted[rows] = recognised_among(kept, block, own)
+        return Scored(pair_scores_of(self.model, X, known), names, fitted), known
+
+    def _read(self, source: Path, reading: Reading) -> Features:
+        _refuse(reading, ("device", "batch_size", "skip_corrupt"), "images")
+        return features_for(
+            self.model,
+            source,
+            reading.options.key,
+            reading.id_column,
+            id_column_required=reading.id_column_of == "samples",
+            memory=reading.options.memory,
+        )
 
     def _features_of(
         self, source: Path, reading: Reading, wanted: Sequence[str] | None
@@ -265,8 +302,11 @@ def open_classifier(folder: Path) -> Run:
     return run
 
 
-def labels_of(run: Run, path: Path, reading: Reading) -> Labels:
-    """Read labels of the attributes of a run, in its order."""
+def labels_of(run: Run, path: Path, reading: Reading, *, pairs: bool = False) -> Labels:
+    """Read labels of the attributes of a run, in its order.
+
+    With ``pairs`` labels of a sparse matrix that stores those that are known stay sparse.
+    """
     if run.named_samples and reading.match == "position":
         raise ValueError("match: images are matched by their names; leave out 'position'.")
     unique = reading.match != "position"
@@ -275,12 +315,26 @@ def labels_of(run: Run, path: Path, reading: Reading) -> Labels:
         id_column=reading.id_column,
         unique_ids=unique,
         task_column=reading.task_column,
+        sparse=pairs,
     )
     if run.named_samples and read.ids is None:
         raise InputError(
             path, "has no column of file names; add one, called 'image', or name it by --id-column."
         )
     return read._replace(values=labels_for(run.names, read, path), names=tuple(run.names))
+
+
+def scored_known(
+    run: Run, source: Path, path: Path, labels: Labels, reading: Reading
+) -> tuple[Scored, NDArray[np.float64] | SparseLabels]:
+    """Score samples as `scored_labels`; of sparse labels only pairs that have one, where it can."""
+    if issparse(labels.values):
+        if isinstance(run, FittedRun) and not holds_images(source):
+            found = run.pair_scores(source, path, labels, reading)
+            if found is not None:
+                return found
+        labels = labels._replace(values=dense_labels(path, labels.values))
+    return scored_labels(run, source, path, labels, reading)
 
 
 def scored_labels(
@@ -294,7 +348,11 @@ def scored_labels(
 
 def join_scored(scored: Scored, source: Path, other: Rows, match: Match) -> Joined:
     """Bring scores of samples together with what else is known of them."""
-    joined = join_rows(Rows(source, "samples", len(scored.scores), scored.ids), other, match)
+    return _joined(Rows(source, "samples", len(scored.scores), scored.ids), other, match)
+
+
+def _joined(samples: Rows, other: Rows, match: Match) -> Joined:
+    joined = join_rows(samples, other, match)
     if joined.note is not None:
         say_note(joined.note)
     return joined

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from proxmtl.baselines import BASELINES
 from proxmtl.cli.console import fit_progress, keeping, say_note, step_progress
-from proxmtl.cli.inputs import check_splits
+from proxmtl.cli.fitted_attributes import check_splits
 from proxmtl.estimators import LatentMTLClassifier
 from proxmtl.estimators.baselines import baseline_estimator
 from proxmtl.estimators.inputs import samples_of

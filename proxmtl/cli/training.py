@@ -24,13 +24,8 @@ from proxmtl.backbones.training import (
 from proxmtl.backbones.training.events import EVENT_FOLDER, EventLog, require_tensorboard
 from proxmtl.backbones.training.head import attribute_signs
 from proxmtl.cli.console import keeping, make_console, shown_path, step_progress
-from proxmtl.cli.inputs import (
-    attributes_to_fit,
-    check_classes,
-    read_groups,
-    split_rows,
-    torch_device,
-)
+from proxmtl.cli.fitted_attributes import attributes_to_fit, check_classes, split_rows
+from proxmtl.cli.inputs import read_groups, torch_device
 from proxmtl.cli.parts import Parts
 from proxmtl.cli.progress import item_progress
 from proxmtl.cli.run import RUNNING, named_groups, recorded, scored_on

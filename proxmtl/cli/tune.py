@@ -97,8 +97,8 @@ def tune(
     run.check()
 
     from proxmtl.cli.console import make_console
+    from proxmtl.cli.fitted_attributes import fewest
     from proxmtl.cli.fitting import fitting
-    from proxmtl.cli.inputs import fewest
     from proxmtl.cli.outcome import show_outcome
     from proxmtl.cli.ranks import several
     from proxmtl.cli.search import Search, by_grid, by_hypergradient, convex_names, make_model

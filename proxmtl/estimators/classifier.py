@@ -152,9 +152,31 @@ class LinearAttributeClassifier(ClassifierMixin, LinearModel):  # type: ignore[m
         right = (weights * (predicted == (signs > 0))).sum(axis=0)
         return float(np.mean(right[total > 0] / total[total > 0]))
 
+    def pair_scores(self, X: Any, pairs: SparseLabels) -> Array:
+        """Scores of some pairs of a row and an attribute, without those of all others.
+
+        Parameters
+        ----------
+        X
+            Features (N, D), dense, or rows in files.
+        pairs
+            Which pairs, of N rows and M attributes.
+
+        Returns
+        -------
+        numpy.ndarray of shape (E,)
+            `decision_function` less the thresholds: above zero means yes.
+
+        Raises
+        ------
+        ValueError
+            If rows or attributes are not those of the model, or features are sparse.
+        """
+        return self._pair_scores(X, pairs) - self.decision_thresholds_[pairs.tasks]
+
     def _accuracy_of_pairs(self, X: Any, pairs: SparseLabels, sample_weight: Any) -> float:
         weights = pair_weights(pairs, sample_weight)
-        above = self._pair_scores(X, pairs) > self.decision_thresholds_[pairs.tasks]
+        above = self.pair_scores(X, pairs) > 0
         total = pairs.sums(weights)
         right = pairs.sums(weights * (above == (pairs.values > 0)))
         return float(np.mean(right[total > 0] / total[total > 0]))

@@ -19,12 +19,13 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from proxmtl.arrays import as_float_tensor, check_same_order
 from proxmtl.experiments.labels import as_float_matrix, attribute_names, check_labels, group_members
+from proxmtl.label_arrays import SparseLabels
 from proxmtl.label_coding import signs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from proxmtl.groups import Groups
 
@@ -63,7 +64,7 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
 
 
 def attribute_metrics(
-    scores: ArrayLike, Y: ArrayLike, names: Sequence[str] | None = None
+    scores: ArrayLike, Y: ArrayLike | SparseLabels, names: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Metrics of each attribute on its observed labels.
 
@@ -73,7 +74,8 @@ def attribute_metrics(
         (N, M) scores, or (N,) of one attribute; a score above zero predicts the positive class.
     Y
         (N, M) labels in {0, 1} or {-1, 1}, or booleans; NaN, None and ``pandas.NA`` = missing. One
-        attribute may have any two values, and shape (N,); the greater one is then positive.
+        attribute may have any two values, and shape (N,); the greater one is then positive. Or
+        labels -1 and +1 of E pairs of a row and an attribute; scores are then (E,).
     names
         M attribute names, the index of the result; default ``"0"``, ``"1"``, ...
 
@@ -91,7 +93,18 @@ def attribute_metrics(
     ValueError
         If the shapes differ, a score isn't finite, or a label isn't 0/1, -1/1 or NaN.
     """
-    labels = check_labels(Y)
+    if isinstance(Y, SparseLabels):
+        n_attributes, pairs = Y.shape[1], _of_pairs(scores, Y)
+    else:
+        labels = check_labels(Y)
+        n_attributes, pairs = labels.shape[1], zip(_matrix(scores, labels).T, labels.T, strict=True)
+    index = pd.Index(attribute_names(names, n_attributes), name="attribute")
+    records = [_one_attribute(z, y) for z, y in pairs]
+    return pd.DataFrame.from_records(records, index=index)
+
+
+def _matrix(scores: ArrayLike, labels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores (N, M) for dense labels; raises as :func:`attribute_metrics`."""
     values = as_float_matrix(_as_column(scores), "scores")
     if values.shape != labels.shape:
         msg = f"scores has shape {values.shape} and Y {labels.shape}; give one score per label."
@@ -100,9 +113,21 @@ def attribute_metrics(
         column = int(np.flatnonzero(~np.isfinite(values).all(axis=0))[0])
         msg = f"scores contains NaN or infinite values (first in column {column}); check the fit."
         raise ValueError(msg)
-    index = pd.Index(attribute_names(names, labels.shape[1]), name="attribute")
-    records = [_one_attribute(z, y) for z, y in zip(values.T, labels.T, strict=True)]
-    return pd.DataFrame.from_records(records, index=index)
+    return values
+
+
+def _of_pairs(scores: ArrayLike, labels: SparseLabels) -> Iterator[tuple[Any, Any]]:
+    """Scores and labels of each attribute, of those of some pairs of a row and an attribute."""
+    values = np.asarray(scores, dtype=np.float64)
+    if values.shape != (labels.size,):
+        msg = f"scores has shape {values.shape} for {labels.size} pairs; give one score a pair."
+        raise ValueError(msg)
+    if not np.isfinite(values).all():
+        raise ValueError("scores contains NaN or infinite values; check the fit.")
+    order = np.argsort(labels.tasks, kind="stable")
+    ends = np.cumsum(np.bincount(labels.tasks, minlength=labels.shape[1]))[:-1]
+    signs = labels.values  # noqa: PD011 - no data frame
+    return zip(*(np.split(each[order], ends) for each in (values, signs)), strict=True)
 
 
 def _as_column(scores: Any) -> Any:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array, issparse
 
 from proxmtl.experiments.labels import attribute_names, check_labels
+from proxmtl.label_coding import numbers_by_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,10 +73,10 @@ def one_class_attributes(
     return [name for name, bad in zip(known, _one_class(part), strict=True) if bad]
 
 
-def _one_class(labels: NDArray[np.float64]) -> NDArray[np.bool_]:
-    positive = (labels > 0).any(axis=0)
-    negative = (labels <= 0).any(axis=0)  # NaN compares false on both sides
-    return np.logical_not(np.logical_and(positive, negative), dtype=np.bool_)
+def _one_class(labels: Any) -> NDArray[np.bool_]:
+    positive, negative = numbers_by_attribute(labels)
+    lacking: NDArray[np.bool_] = (positive == 0) | (negative == 0)
+    return lacking
 
 
 def random_splits(
@@ -83,7 +85,7 @@ def random_splits(
     test_fraction: float = 0.4,
     seed: int = 0,
     *,
-    Y: ArrayLike | None = None,
+    Y: ArrayLike | csr_array | None = None,
     max_draws: int = 1000,
 ) -> list[Split]:
     """Draw independent uniform splits of ``n`` rows.
@@ -102,9 +104,9 @@ def random_splits(
     seed
         A non-negative integer.
     Y
-        (n, M) labels. If given, a split is drawn again until each attribute has both classes in the
-        training part, except attributes with one class in *all* rows, which
-        :func:`one_class_attributes` lists.
+        (n, M) labels; or a sparse array of those that are known, -1 and +1. If given, a split is
+        drawn again until each attribute has both classes in the training part, except attributes
+        with one class in *all* rows, which :func:`one_class_attributes` lists.
     max_draws
         Maximum number of draws for one split.
 
@@ -128,16 +130,14 @@ def random_splits(
     if n_splits < 1 or max_draws < 1:
         msg = f"n_splits={n_splits} and max_draws={max_draws} must both be at least 1."
         raise ValueError(msg)
-    labels = None if Y is None else check_labels(Y)
-    if labels is not None and len(labels) != n:
-        msg = f"Y has {len(labels)} rows and n is {n}; give the labels of the rows to split."
+    labels: Any = Y if Y is None or issparse(Y) else check_labels(Y)
+    if labels is not None and labels.shape[0] != n:
+        msg = f"Y has {labels.shape[0]} rows and n is {n}; give the labels of the rows to split."
         raise ValueError(msg)
     return [_draw(n, n_test, (seed, i), labels, max_draws) for i in range(n_splits)]
 
 
-def _draw(
-    n: int, n_test: int, key: tuple[int, int], Y: NDArray[np.float64] | None, max_draws: int
-) -> Split:
+def _draw(n: int, n_test: int, key: tuple[int, int], Y: Any, max_draws: int) -> Split:
     rng = np.random.default_rng(key)
     hopeless = None if Y is None else _one_class(Y)
     bad = np.zeros(0, dtype=np.bool_)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 
 from proxmtl.io.atomic import write_text
 from proxmtl.io.errors import InputError
@@ -39,8 +40,9 @@ _NO_IN_WORDS = -2.0
 class Labels(NamedTuple):
     """The labels of a file."""
 
-    values: NDArray[np.float64]
-    """Labels of shape (N, M): 1 positive, 0 negative, NaN missing."""
+    values: Any
+    """Labels of shape (N, M): 1 positive, 0 negative, NaN missing; or a sparse array of those that
+    are known, +1 and -1."""
     names: tuple[str, ...]
     """Attribute names of length M, from the header."""
     ids: tuple[str, ...] | None
@@ -50,9 +52,13 @@ class Labels(NamedTuple):
 
     def rows(self, source: Path) -> Rows:
         """Describe the rows for `proxmtl.io.join_rows`."""
-        known = np.flatnonzero(~np.isnan(self.values).all(axis=1))
-        end = len(self.values) - (int(known[-1]) + 1 if len(known) else 0)
-        return Rows(source, "labels", len(self.values), self.ids, self.counted, end)
+        n = self.values.shape[0]
+        if issparse(self.values):
+            known = np.flatnonzero(np.diff(self.values.indptr))
+        else:
+            known = np.flatnonzero(~np.isnan(self.values).all(axis=1))
+        end = n - (int(known[-1]) + 1 if len(known) else 0)
+        return Rows(source, "labels", n, self.ids, self.counted, end)
 
 
 def read_labels(
@@ -61,6 +67,7 @@ def read_labels(
     id_column: str | None = None,
     unique_ids: bool = True,
     task_column: str | None = None,
+    sparse: bool = False,
 ) -> Labels:
     """Read attribute labels from a CSV file, or from a sparse matrix in an npz file.
 
@@ -75,7 +82,7 @@ def read_labels(
     path
         The CSV file; or an npz file of :func:`scipy.sparse.save_npz` that stores -1 and +1, with
         what is not stored missing, or 1 alone, with what is not stored negative. Its attributes are
-        ``task 0``, ``task 1``, ... Labels are dense in memory.
+        ``task 0``, ``task 1``, ...
     id_column
         Header of the column of row identifiers. Default: a column ``id``, or the first one if its
         header names identifiers (``image``, ``file``, ...).
@@ -87,11 +94,14 @@ def read_labels(
         with a single column of labels, and a line for each known label. Lines with the same
         identifier are one sample; without identifiers each line is a sample. Attributes are in the
         order of their first occurrence.
+    sparse
+        Whether labels of an npz file of which some are missing stay sparse; others are dense.
 
     Returns
     -------
     Labels
-        Values in {0, 1, NaN} of shape (N, M), attribute names and row identifiers.
+        Values in {0, 1, NaN} of shape (N, M), attribute names and row identifiers. Of sparse labels
+        the values are a ``csr_array`` of -1 and +1.
 
     Raises
     ------
@@ -100,7 +110,7 @@ def read_labels(
     """
     path = Path(path)
     if path.suffix.lower() == ".npz":
-        return Labels(*read_sparse_labels(path, id_column or task_column))
+        return Labels(*read_sparse_labels(path, id_column or task_column, sparse=sparse))
     table = read_table(path, id_column)
     task = None if task_column is None else _task_index(table, task_column)
     columns = [i for i in range(len(table.header)) if i not in (table.id_index, task)]

@@ -298,8 +298,10 @@ def read_document(path: Path, cure: str) -> dict[str, Any]:
     """Read a table from JSON within the limits of `proxmtl.limits`; raises as `read_sealed`."""
     try:
         most = limit("document_bytes")
-        with path.open("rb") as stream:  # no more of it than shows that it is too long
-            document = parse_json(stream.read(most + 1))
+        with path.open("rb") as stream:
+            # no more than shows that it is too long: a read takes the memory that it may fill
+            size = os.fstat(stream.fileno()).st_size
+            document = parse_json(stream.read(min(most, size) + 1))
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror}); {cure}") from error
     except DocumentError as error:

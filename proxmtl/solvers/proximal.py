@@ -225,8 +225,7 @@ def probed_step(problem: Problem, model: Linearization) -> float:
     length = probe_length(problem, model.value - float(smooth), size)
     if length == 0:
         return lipschitz_step(problem)
-    scores = problem.scores(model.z - length * grad)
-    change = problem.adjoint(problem.data.gradient(scores)) - grad
+    change = problem.loss_gradient(model.z - length * grad) - grad
     curvature = probed_curvature(problem, length, size, float(change.norm()))
     return 1 / (curvature + sum(term.lipschitz for term in problem.smooth_terms))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from proxmtl.cli.inputs import split_rows
+from proxmtl.cli.fitted_attributes import split_rows
 
 
 def test_the_same_names_are_held_out_in_any_order():

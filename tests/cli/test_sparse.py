@@ -1,6 +1,7 @@
 """Sparse features, and tables with a line for each label, through the commands."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -90,3 +91,61 @@ def test_a_line_for_each_label(program, both):
     code, _, err = program(*call, "-l", "long.csv", "--task-column", "kind", "-o", "no")
     assert code == 2
     assert "long.csv, line 1: there is no column 'kind' for the tasks" in err
+
+
+def known_pairs(n, n_tasks, share, seed=1):
+    """Features, and labels of some pairs: a table with NaN, and a sparse matrix of -1 and +1."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 3))
+    rows, tasks = np.nonzero(rng.random((n, n_tasks)) < share)
+    noise = rng.normal(size=len(rows))
+    signs = np.where((X @ rng.normal(size=(3, n_tasks)))[rows, tasks] + noise > 0, 1, -1)
+    return X, sparse.csr_array((signs, (rows, tasks)), shape=(n, n_tasks))
+
+
+@pytest.mark.parametrize("model", [["--single-task", "0.01", "--tol", "1e-9"], ["--tol", "1e-4"]])
+def test_known_pairs_give_the_run_of_a_table(program, files, model):
+    X, known = known_pairs(150, 4, 0.6)
+    np.save(files / "x.npy", X)
+    sparse.save_npz(files / "pairs.npz", known)
+    table = np.full(known.shape, np.nan)
+    rows = np.repeat(np.arange(150), np.diff(known.indptr))
+    table[rows, known.indices] = known.data > 0
+    names = [f"task {number}" for number in range(4)]
+    pd.DataFrame(table, columns=names).to_csv(files / "table.csv", index=False)
+    for labels, out in (("pairs.npz", "pairs"), ("table.csv", "table")):
+        code, _, err = program("fit", "x.npy", "-l", labels, "-o", out, *model)
+        assert code == 0, err
+        call = ("evaluate", out, "x.npy", "-l", labels, "-o", f"{out}-scores.csv")
+        code, shown, err = program(*call)
+        assert code == 0, err
+        assert "120 of the 150 samples are among those that the model was fitted on" in shown + err
+    one, other = ((files / out / "split.csv").read_text() for out in ("pairs", "table"))
+    assert one == other
+    one, other = (pd.read_csv(files / out / "predictions.csv") for out in ("pairs", "table"))
+    pd.testing.assert_frame_equal(one, other, atol=5e-3, rtol=0)
+    one, other = (pd.read_csv(files / f"{out}-scores.csv") for out in ("pairs", "table"))
+    pd.testing.assert_frame_equal(one, other, atol=2e-2, rtol=0)
+    one, other = (
+        pd.read_csv(files / out / "metrics_by_attribute.csv") for out in ("pairs", "table")
+    )
+    counts = ["n_observed", "fitted_labels", "fitted_positives"]
+    pd.testing.assert_frame_equal(one[counts], other[counts])
+
+
+def test_known_pairs_make_no_table(program, files):
+    n, n_tasks = 12_000, 60
+    X, known = known_pairs(n, n_tasks, 0.006)
+    np.save(files / "x.npy", X)
+    sparse.save_npz(files / "pairs.npz", known)
+    table = 8 * n * n_tasks
+    assert table > 10 * 8 * known.nnz
+    fit = ("fit", "x.npy", "-l", "pairs.npz", "-o", "run", "--single-task", "0.01", "--force")
+    for call in (fit, ("evaluate", "run", "x.npy", "-l", "pairs.npz")):
+        assert program(*call)[0] == 0  # what is imported and compiled is not of the labels
+        tracemalloc.start()
+        code, _, err = program(*call)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert code == 0, err
+        assert peak < table, call

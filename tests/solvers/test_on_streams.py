@@ -73,6 +73,16 @@ def test_lbfgs_reads_once_or_twice_an_iteration(loss):
     assert source.read == 2 * N
 
 
+def test_a_descent_reads_once_for_each_pass_and_certificate():
+    """The probe of a first step, too; the scale of residuals comes with the first certificate."""
+    source = Counted(X)
+    posed = problem(streamed(source=source), penalty=[pm.L21(0.01)])
+    source.read = 0
+    result = pm.minimize(posed, pm.FISTA(), stop=pm.MaxIterations(1))
+    assert result.passes.is_integer()  # what is half a pass, a gradient from scores, is a read, too
+    assert source.read == N * (result.passes + posed.counts.certificates)
+
+
 def test_a_step_of_newton_reads_three_times():
     source, steps = Counted(X), 4
     posed = problem(streamed(source=source))

@@ -23,6 +23,7 @@ from proxmtl.designs.checks import (
     consecutive,
 )
 from proxmtl.designs.fused import FUSED, fused
+from proxmtl.designs.kept import few_rows, keep, recalled
 from proxmtl.designs.products import (
     TooManyProductsError,
     as_scipy,
@@ -88,7 +89,7 @@ class SharedDesign(Design):
         else:
             raise ValueError(f"X: layout {X.layout} is not supported; use dense or sparse CSR.")
         self._curvature: dict[bool, float] = {}  # cache; key: whether the features are centred
-        self.kept_grams: dict[str, Any] = {}  # cache of solvers: Gram matrices of some columns
+        self.kept: dict[str, Any] = {}  # last results: the adjoint of residuals, solvers' Gram matrices
 
     @classmethod
     def of_checked(cls, X: Tensor, *, intercept: bool) -> SharedDesign:
@@ -96,7 +97,7 @@ class SharedDesign(Design):
         made = cls.__new__(cls)
         made.X, made.intercept, made.device = X, intercept, X.device
         made.dtype = torch.promote_types(X.dtype, torch.float32)
-        made._XT, made._curvature, made.kept_grams = None, {}, {}  # noqa: SLF001 - of this class
+        made._XT, made._curvature, made.kept = None, {}, {}  # noqa: SLF001 - of this class
         return made
 
     @property
@@ -125,11 +126,18 @@ class SharedDesign(Design):
         return sweeps(self.X, dtype)
 
     def sweep(self, W: Tensor, residuals_of: ResidualsOf) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if not self.sweeps(W.dtype):
-            scores = self.scores(W)
-            residuals = torch.cat(residuals_of(slice(0, len(scores)), scores), dim=1)
-            return scores, torch.split(self.adjoint(residuals), W.shape[1], dim=1)
         weights, bias = self.split(W)
+        if not self.sweeps(W.dtype) or few_rows(self.X, weights) is not None:
+            scores = self.scores(W)
+            first, *others = residuals_of(slice(0, len(scores)), scores)
+            known = recalled(self.kept, first)
+            if known is None or not others:
+                adjoints = self.adjoint(torch.cat([first, *others], dim=1))
+                found = torch.split(adjoints, W.shape[1], dim=1)
+                keep(self.kept, self.X, first, self.split(found[0])[0])
+                return scores, found
+            rest = torch.split(self.adjoint(torch.cat(others, dim=1)), W.shape[1], dim=1)
+            return scores, (self.adjoint(first), *rest)
         sums: list[Tensor] = []
 
         def joined(rows: slice, scores: Tensor) -> Tensor:
@@ -190,15 +198,24 @@ class SharedDesign(Design):
         return value, along_L, XL.T @ residuals, along_bias
 
     def _times(self, L: Tensor) -> Tensor:
-        return forward(self.X.to(L.dtype) if self._XT is not None else self.X, L)
+        if self._XT is not None:
+            return forward(self.X.to(L.dtype), L)
+        rows = few_rows(self.X, L)
+        return forward(self.X, L) if rows is None else self.X[:, rows].to(L.dtype) @ L[rows]
 
     def _scores(self, XL: Tensor, S: Tensor, bias: Tensor | None) -> Tensor:
         return XL @ S if bias is None else torch.addmm(bias, XL, S, beta=self.unit)
 
     def _transposed(self, residuals: Tensor) -> Tensor:
+        known = recalled(self.kept, residuals)
+        if known is not None:
+            return known
         if self._XT is None:
-            return transposed(self.X, residuals)
-        return self._XT.to(residuals.dtype) @ residuals
+            found = transposed(self.X, residuals)
+        else:
+            found = self._XT.to(residuals.dtype) @ residuals
+        keep(self.kept, self.X, residuals, found)
+        return found
 
     def figure(self) -> float:
         return weighted_sum(self.X, self._XT)
@@ -236,7 +253,7 @@ class SharedDesign(Design):
     def _part(self, index: Tensor, axis: int) -> SharedDesign:
         part = self._copy()
         part._curvature, part.curvature_passes = {}, 0.0  # noqa: SLF001 - of the same class
-        part.kept_grams = {}
+        part.kept = {}
         if self._XT is not None:
             part.X = select_csr(self.X, index, axis)
             part._XT = select_csr(self._XT, index, 1 - axis)  # noqa: SLF001

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from proxmtl.problem import Problem
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.selection.storage import Storage
 from proxmtl.selection.strengths import check_strengths, strength_grid, with_strengths
+from proxmtl.selection.working_sets import goal_of, solve_on_sets
 from proxmtl.shown import Shown
 from proxmtl.solvers.base import Solver
 from proxmtl.stopping import RelativeGap, RelativeKKT, Stop
@@ -158,6 +159,7 @@ def solve_path(
     convex = bool(problem.terms) and all(term.is_convex for term in problem.terms)
     critical = problem.critical_strength() if convex else None
     points: list[PathPoint] = []
+    _ = problem.gradient_scale  # cached here, every point shares it
     for number, strength in enumerate(grid):
         name = f"point_{number:04d}"
         saved = storage.load(name, like=null) if storage is not None else None
@@ -167,14 +169,47 @@ def solve_path(
             point = _null_point(with_strengths(problem, strength), strength, null)
         else:
             start = points[-1].solution if points else null
-            result = minimize(with_strengths(problem, strength), solver, start, stop)
-            point = PathPoint.of(strength, result)
+            point = _solved(with_strengths(problem, strength), strength, solver, start, stop)
         if storage is not None and saved is None:
             storage.save(name, point.to_record(), solution=point.solution)
         points.append(point)
         if until is not None and until(point):
             return RegularizationPath(points, stopped_early=len(points) < len(grid))
     return RegularizationPath(points, stopped_early=False)
+
+
+def _solved(
+    problem: Problem,
+    strength: float,
+    solver: Solver[Problem, Any, Tensor] | None,
+    start: Tensor,
+    stop: Stop | None,
+) -> PathPoint:
+    """Point of the path: on working sets as far as that leads, then by the solver."""
+    goal = goal_of(problem, stop) if solver is None else None
+    if goal is None:
+        return PathPoint.of(strength, minimize(problem, solver, start, stop))
+    found = solve_on_sets(problem, start, goal)
+    if not found.reached:
+        last = PathPoint.of(strength, minimize(problem, solver, found.solution, stop))
+        return replace(
+            last,
+            iterations=found.iterations + last.iterations,
+            passes=found.passes + last.passes,
+            seconds=found.seconds + last.seconds,
+        )
+    assert found.certificate is not None
+    gap = found.certificate.relative_gap
+    return PathPoint(
+        strength=strength,
+        solution=found.solution,
+        status=Status.CONVERGED,
+        certificate=found.certificate,
+        iterations=found.iterations,
+        passes=found.passes,
+        seconds=found.seconds,
+        reason=f"RelativeGap {gap:.3g} <= {goal:g}, solved on a working set of features",
+    )
 
 
 def _null_point(problem: Problem, strength: float, null: Tensor) -> PathPoint:

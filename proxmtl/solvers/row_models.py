@@ -72,14 +72,14 @@ def row_models(problem: Problem, rows: Tensor, curvatures: Tensor) -> RowModels:
     assert isinstance(design, SharedDesign)
     passes, _ = gram_size(problem, rows, curvatures)
     problem.counts.charge(forward=passes, adjoint=passes)
-    last: RowModels | None = design.kept_grams.get("rows")
+    last: RowModels | None = design.kept.get("rows")
     if last is None or not torch.equal(last.rows, rows):
         columns = design.X[:, rows].to(torch.float64)
     elif last.centred == design.intercept and torch.equal(last.curvatures, h):
         return last
     else:
         columns = last.columns
-    models = design.kept_grams["rows"] = _made(rows, h, columns, centred=design.intercept)
+    models = design.kept["rows"] = _made(rows, h, columns, centred=design.intercept)
     return models
 
 

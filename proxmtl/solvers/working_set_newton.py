@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from proxmtl.counts import OutOfPassesError
+from proxmtl.designs import SharedDesign
+from proxmtl.designs.kept import few_rows
 from proxmtl.problem import Problem
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.solvers.newton_steps import ROUNDING, no_worse_than_zero
@@ -121,7 +123,7 @@ class WorkingSetNewton(PointSolver[W]):
             return self.surveyed(
                 problem,
                 x,
-                scores,
+                _computed_anew(problem, x, scores),
                 safe=safe,
                 iteration=state.iteration + 1,
                 aim=FINER * state.aim if state.due else state.aim,
@@ -171,3 +173,19 @@ class WorkingSetNewton(PointSolver[W]):
             **kept,
         )
         return found
+
+
+def _computed_anew(problem: Problem, x: Tensor, scores: Tensor) -> Tensor:
+    """Scores of a point by a product where few rows of its weights are not zero, else those given.
+
+    A certificate of the point, and a solve that starts there, compute the same ones, to the bit;
+    their gradient is then that of the survey, which the design has kept.
+    """
+    design = problem.design
+    if not isinstance(design, SharedDesign):
+        return scores
+    rows = few_rows(design.X, design.split(x)[0])
+    if rows is None:
+        return scores
+    problem.counts.charge(forward=design.share * len(rows) / design.n_features)
+    return design.scores(x)

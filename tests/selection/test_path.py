@@ -230,3 +230,32 @@ def test_grids_have_ends_that_are_positive(end):
         geometric(1.0, 2.0, 0)
     assert geometric(4.0, 1.0, 1) == [4.0]
     assert geometric(4.0, 1.0, 3) == [4.0, 2.0, 1.0]
+
+
+def wide(loss, n_groups=100):
+    g = torch.Generator().manual_seed(0)
+    X = torch.randn(60, 5 * n_groups, dtype=torch.float64, generator=g)
+    y = X[:, :10].sum(1) + 0.1 * torch.randn(60, dtype=torch.float64, generator=g)
+    groups = pm.Groups.from_lists([list(range(a, a + 5)) for a in range(0, 5 * n_groups, 5)])
+    labels = pm.Targets.from_labels(y[:, None].sign(), coding="signs")
+    return pm.Problem(loss, pm.SharedDesign(X), labels, pm.GroupL2(groups, 1.0, axis=0))
+
+
+def test_points_of_a_path_are_solved_on_few_features():
+    problem = wide(pm.Logistic())
+    path = solve_path(problem, n=4, ratio=0.3)
+    for strength, point in zip(path.strengths[1:], path.points[1:], strict=True):
+        again = with_strengths(problem, strength).certificate(point.solution)
+        assert point.certificate.relative_gap == pytest.approx(again.relative_gap, abs=1e-12)
+        assert again.relative_gap <= 1e-6
+        assert "working set" in point.reason
+        # two products with all features to choose a set, or two sets
+        assert point.passes < 0.3 * pm.minimize(with_strengths(problem, strength)).passes
+        assert point.iterations > 0
+
+
+def test_a_path_goes_on_with_all_features_where_sets_do_not_suffice():
+    problem = wide(pm.Squared(), n_groups=20)  # 100 features: any set holds more than half
+    path = solve_path(problem, n=3, ratio=0.1)
+    assert [point.status for point in path.points] == [pm.Status.CONVERGED] * 3
+    assert not any("working set" in point.reason for point in path.points)

@@ -122,7 +122,7 @@ def test_features_of_lower_precision_give_weights_in_float32(dtype):
 def test_the_squared_loss_needs_one_gram_matrix_for_all_tasks():
     problem = dense(pm.L21(1.5), pm.Squared(), missing=0.0, d=60, n=80)
     result = solve(problem, smallest=10)
-    kept = problem.design.kept_grams["rows"]
+    kept = problem.design.kept["rows"]
     assert kept.grams.shape == (1, len(kept.rows), len(kept.rows))
     X = problem.design.X[:, kept.rows]
     centred = X - X.mean(0)

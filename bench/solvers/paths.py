@@ -84,8 +84,7 @@ def main(
 def table(runs: dict[str, Any]) -> str:
     """The table of docs/benchmarks/performance.md."""
     lines = [
-        "| path of 30 strengths down to the fraction | solver | path, s | passes | one solve, s "
-        "| passes | times as long |",
+        "| path down to the fraction | solver | path, s | passes | solve, s | passes | times |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, run in runs.items():

@@ -23,7 +23,7 @@ from proxmtl.designs.checks import (
     consecutive,
 )
 from proxmtl.designs.fused import FUSED, fused
-from proxmtl.designs.kept import few_rows, keep, recalled
+from proxmtl.designs.kept import few_rows, keep, of_rows, recalled
 from proxmtl.designs.products import (
     TooManyProductsError,
     as_scipy,
@@ -89,7 +89,7 @@ class SharedDesign(Design):
         else:
             raise ValueError(f"X: layout {X.layout} is not supported; use dense or sparse CSR.")
         self._curvature: dict[bool, float] = {}  # cache; key: whether the features are centred
-        self.kept: dict[str, Any] = {}  # last results: the adjoint of residuals, solvers' Gram matrices
+        self.kept: dict[str, Any] = {}  # of an adjoint, and of solvers' Gram matrices
 
     @classmethod
     def of_checked(cls, X: Tensor, *, intercept: bool) -> SharedDesign:
@@ -198,10 +198,17 @@ class SharedDesign(Design):
         return value, along_L, XL.T @ residuals, along_bias
 
     def _times(self, L: Tensor) -> Tensor:
-        if self._XT is not None:
-            return forward(self.X.to(L.dtype), L)
         rows = few_rows(self.X, L)
-        return forward(self.X, L) if rows is None else self.X[:, rows].to(L.dtype) @ L[rows]
+        if rows is not None:
+            return of_rows(self.X, self._XT, L, rows)
+        return forward(self.X.to(L.dtype) if self._XT is not None else self.X, L)
+
+    def share_of(self, rows: Tensor) -> float:
+        """Fraction of the features that a product with a few rows of a parameter reads."""
+        if self._XT is None:
+            return len(rows) / self.n_features
+        entries = self._XT.crow_indices().diff()
+        return float(entries[rows].sum()) / max(1, int(entries.sum()))
 
     def _scores(self, XL: Tensor, S: Tensor, bias: Tensor | None) -> Tensor:
         return XL @ S if bias is None else torch.addmm(bias, XL, S, beta=self.unit)

@@ -115,17 +115,15 @@ class _Rows(NamedTuple):
         within = (self.given * (labels - mean[self.merged]).square()).sum() / total
         y = _without(self.constant, self.weights.sqrt() * mean)
         variance = y.square().sum() / total + within
-        found = torch.zeros(len(RIDGES), dtype=torch.float64)
         if not (variance > 0 and len(self.weights) > 1 and self.values[-1] > 0):
-            return found
-        along = self.vectors.T @ y
-        for k, ridge in enumerate(RIDGES):
-            kept = self.values / (self.values + 2 * ridge * norms)
-            rest = y - self.vectors @ (kept * along)
-            left = 1 - self.vectors.square() @ kept - self.constant.square()
-            rest = rest / left.clamp_min(torch.finfo(rest.dtype).eps)
-            found[k] = rest.square().sum() / total + within
-        return found
+            return torch.zeros(len(RIDGES), dtype=torch.float64)
+        along = (self.vectors.T @ y)[:, None]
+        kept = self.values[:, None]
+        kept = kept / (kept + 2 * norms * torch.tensor(RIDGES, dtype=kept.dtype))  # by ridge
+        rest = y[:, None] - self.vectors @ (kept * along)
+        left = (1 - self.constant.square())[:, None] - self.vectors.square() @ kept
+        rest = rest / left.clamp_min(torch.finfo(rest.dtype).eps)
+        return rest.square().sum(0) / total + within
 
 
 def _without(direction: Tensor, values: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ FROM_AFAR = 15
 """Cost model: iterations that Newton's method may need from a cold start."""
 MOST_BYTES = 1 << 30
 """Memory of Hessians above which an accelerated method, which has none, is the default."""
+SMALL = 1 << 17
+"""Numbers in the Hessians that are solved at once, 1 MiB: small ones of many tasks."""
 
 
 @dataclass
@@ -214,10 +216,10 @@ def _is_few(problem: Problem) -> bool:
 
 
 def _at_once(problem: Problem) -> int:
-    """Number of tasks whose Hessians are formed in one read of the features."""
+    """Number of tasks whose Hessians are formed in one read of the features, and solved at once."""
     design = problem.design
     if not isinstance(design, StreamedDesign):
-        return 1
+        return min(max(1, SMALL // _shape(problem)[1] ** 2), problem.data.n_tasks)
     fit = design.memory // (8 * design.n_features**2)
     return min(max(1, fit), problem.data.n_tasks)
 
@@ -272,17 +274,20 @@ def _solutions(problem: Problem, h: Tensor, mu: Tensor, G: Tensor) -> Tensor:
     problem.counts.charge(forward=share, adjoint=share)
     out = torch.empty_like(G)
     ridge = 2 * problem.ridge * torch.eye(D, dtype=G.dtype, device=G.device)
-    total = h.sum(0)
-    for tasks in torch.split(torch.arange(M), _at_once(problem)):
-        centred = total * problem.design.intercept
-        hessians = [ridge - centred[m] * torch.outer(mu[:, m], mu[:, m]) for m in tasks]
+    centred = h.sum(0) * problem.design.intercept
+    roots, means = h.sqrt(), mu.t()
+    partial = (~(h > 0).all(0)).tolist()
+    for tasks in torch.arange(M).split(_at_once(problem)):
+        own = means[tasks]
+        hessians = ridge - centred[tasks, None, None] * (own[:, :, None] * own[:, None, :])
         with problem.design.feature_blocks() as blocks:  # type: ignore[attr-defined]
             for rows, block in blocks:
-                for m, H in zip(tasks, hessians, strict=True):
-                    weights = h[rows, m]
-                    some = weights > 0
-                    half = block[some].to(G.dtype) * weights[some, None].sqrt()
+                for m, H in zip(tasks.tolist(), hessians, strict=True):
+                    half, root = block, roots[rows, m]
+                    if partial[m]:
+                        some = torch.nonzero(root).flatten()
+                        half, root = block[some], root[some]
+                    half = half.to(G.dtype) * root[:, None]
                     H.addmm_(half.T, half)
-        for m, H in zip(tasks, hessians, strict=True):
-            out[:, m] = solved(H[None], G[:, m, None][None])[0, :, 0]
+        out[:, tasks] = solved(hessians, G.t()[tasks, :, None])[:, :, 0].t()
     return out

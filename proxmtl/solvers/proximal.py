@@ -141,12 +141,13 @@ def proximal_step(
     beta = momentum(x) if problem.reads_once else 0.0
     scores, ahead = looked_ahead(problem, x, near, near_scores, beta)
     move = float((x - model.z).square().sum())
-    accepted, room = sufficient_decrease(problem, model, x, scores, step, rule=rule)
+    accepted, room = sufficient_decrease(problem, model, x, scores, step, rule=rule, move=move)
     objective = math.nan
     if accepted:
-        objective = float(
-            problem.data.value(scores) + problem.smooth_terms_value_and_grad(x)[0] + penalty
-        )
+        value = problem.data.value(scores)
+        if problem.smooth_terms:
+            value = value + problem.smooth_terms_value_and_grad(x)[0]
+        objective = float(value + penalty)
     return Trial(x, scores, objective, accepted, room, math.sqrt(move) / step, ahead)
 
 
@@ -158,17 +159,19 @@ def sufficient_decrease(
     step: float,
     *,
     rule: StepRule,
+    move: float | None = None,
 ) -> tuple[bool, bool]:
     """Whether ``f(x) <= f(z) + <grad f(z), x - z> + ||x - z||^2 / (2 step)``.
 
     Returns two answers: for ``step``, and for a step longer by ``rule.growth``. The test uses the
     Bregman distance of the loss, summed sample by sample, so that it does not fail near the optimum
     in float32. Smoothed terms enter by their Lipschitz constants. A rule that does not verify its
-    steps accepts all of them. Takes no product.
+    steps accepts all of them. ``move`` is ``||x - z||^2``, where it is known. Takes no product.
     """
     if not rule.verifies:
         return True, True
-    move = float((x - model.z).square().sum())
+    if move is None:
+        move = float((x - model.z).square().sum())
     curvature = sum(term.lipschitz for term in problem.smooth_terms)
     bregman = problem.data.bregman(scores, model.scores)
     bound = move * (1 / step - curvature) / 2
@@ -178,7 +181,7 @@ def sufficient_decrease(
         model.scores, model.value
     )
     # accept a move that is mere rounding: the search would reject ever shorter steps without end
-    accepted |= move <= (ROUNDING * torch.finfo(x.dtype).eps * float(x.norm())) ** 2
+    accepted = accepted or move <= (ROUNDING * torch.finfo(x.dtype).eps * float(x.norm())) ** 2
     return accepted, bregman <= move * (1 / (step * rule.growth) - curvature) / 2
 
 
@@ -282,8 +285,11 @@ def trial_step(step: float, rule: StepRule, *, room: bool) -> float:
 def smooth_gradient(problem: Problem, x: Tensor, scores: Tensor) -> tuple[float, Tensor]:
     """Smooth part and its gradient at a point whose scores are known; costs half a pass."""
     value, grad = problem.loss_and_grad_at(scores)
+    if not problem.smooth_terms:
+        return float(value), grad
     extra, extra_grad = problem.smooth_terms_value_and_grad(x)
-    return float(value + extra), grad if extra_grad is None else grad + extra_grad
+    assert extra_grad is not None
+    return float(value + extra), grad + extra_grad
 
 
 def objective_at(problem: Problem, x: Tensor, scores: Tensor) -> float:

@@ -62,7 +62,10 @@ class Descent:
             move = z.along(new, new)
             bregman = data.bregman(new.seen, z.seen)
             bound = move / (2 * step)
-            accepted = not bregman > bound + data.bregman_error(z.seen, float(data.value(z.seen)))
+            accepted = not bregman > bound
+            if not accepted:  # its rounding error takes another evaluation of the loss
+                error = data.bregman_error(z.seen, float(data.value(z.seen)))
+                accepted = not bregman > bound + error
             rounding = ROUNDING * torch.finfo(new.weights.dtype).eps
             if accepted or not math.isfinite(bregman) or move <= rounding**2 * new.squared:
                 break

@@ -187,5 +187,5 @@ def _computed_anew(problem: Problem, x: Tensor, scores: Tensor) -> Tensor:
     rows = few_rows(design.X, design.split(x)[0])
     if rows is None:
         return scores
-    problem.counts.charge(forward=design.share * len(rows) / design.n_features)
+    problem.counts.charge(forward=design.share * design.share_of(rows))
     return design.scores(x)

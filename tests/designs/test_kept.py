@@ -1,6 +1,7 @@
 """Products with few rows of weights, and adjoints that were made just before."""
 
 import pytest
+import scipy.sparse as sp
 import torch
 
 import proxmtl as pm
@@ -29,6 +30,18 @@ def test_scores_of_few_rows_are_those_of_all(intercept, dtype):
     torch.testing.assert_close(design.scores(W), expected, rtol=1e-13, atol=1e-13)
 
 
+def test_scores_of_few_rows_of_sparse_features():
+    X, *_ = made()
+    X = torch.where(torch.arange(D) % 2 == 0, X, 0.0).repeat(4, 1)  # 262,144 entries are stored
+    W = torch.zeros(D, M, dtype=torch.float64)
+    W[[3, 500, 1000]] = torch.arange(9.0, dtype=torch.float64).reshape(3, M)
+    design = pm.SharedDesign(sp.csr_matrix(X.numpy()))
+    assert kept.few_rows(design.X, W).tolist() == [3, 500, 1000]
+    torch.testing.assert_close(design.scores(W), X @ W, rtol=1e-13, atol=1e-13)
+    assert design.share_of(torch.tensor([3, 500, 1000])) == 2 / 512  # column 3 stores nothing
+    assert pm.SharedDesign(X).share_of(torch.tensor([3, 500, 1000])) == 3 / D
+
+
 def test_rows_are_few_only_where_they_pay():
     X, *_ = made()
     W = torch.zeros(D, M)
@@ -40,9 +53,8 @@ def test_rows_are_few_only_where_they_pay():
     assert kept.few_rows(X[:8], W.zero_()) is None  # small
 
 
-@torch.no_grad()
 def test_the_last_adjoint_is_made_once(monkeypatch):
-    X, design, R = made()
+    _, design, R = made()
     first = design.adjoint(R)
     monkeypatch.setattr("proxmtl.designs.shared.transposed", None)  # a product would fail
     again = design.adjoint(R.clone())
@@ -59,10 +71,9 @@ def test_the_last_adjoint_is_made_once(monkeypatch):
         design.take(torch.arange(N)).adjoint(R)
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("intercept", [False, True])
 def test_a_sweep_leaves_the_first_adjoint_and_takes_it(intercept):
-    X, design, R = made(intercept=intercept)
+    _, design, R = made(intercept=intercept)
     W = torch.zeros(D + intercept, M, dtype=torch.float64)
 
     def residuals(rows, scores):
@@ -84,3 +95,10 @@ def test_nothing_is_kept_where_gradients_are_recorded():
     design.adjoint(R).sum().backward()
     assert R.grad is not None
     assert "adjoint" not in design.kept
+
+
+def test_gradients_of_scores_reach_rows_that_are_zero():
+    X, design, _ = made()
+    W = torch.zeros(D, M, dtype=torch.float64, requires_grad=True)
+    design.scores(W).sum().backward()
+    torch.testing.assert_close(W.grad, X.sum(0)[:, None].expand(D, M))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from proxmtl.io.identity import fingerprint
@@ -168,7 +169,7 @@ def solve_path(
         elif critical is not None and strength >= critical:
             point = _null_point(with_strengths(problem, strength), strength, null)
         else:
-            start = points[-1].solution if points else null
+            start = _ahead(points, strength) if points else null
             point = _solved(with_strengths(problem, strength), strength, solver, start, stop)
         if storage is not None and saved is None:
             storage.save(name, point.to_record(), solution=point.solution)
@@ -176,6 +177,21 @@ def solve_path(
         if until is not None and until(point):
             return RegularizationPath(points, stopped_early=len(points) < len(grid))
     return RegularizationPath(points, stopped_early=False)
+
+
+def _ahead(points: Sequence[PathPoint], strength: float) -> Tensor:
+    """Start at a strength: the last solution, moved on as from the one before to it.
+
+    Solutions of a quadratic loss are linear in the strength between changes of their zeros. A zero
+    of the last solution stays one.
+    """
+    last = points[-1]
+    if len(points) < 2 or points[-2].strength == last.strength or not points[-2].iterations:
+        return last.solution
+    far = (strength - last.strength) / (last.strength - points[-2].strength)
+    moved = torch.lerp(points[-2].solution, last.solution, 1 + far)
+    kept = (last.solution != 0) & (moved.sign() == last.solution.sign())
+    return torch.where(kept, moved, last.solution)
 
 
 def _solved(

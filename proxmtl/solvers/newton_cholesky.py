@@ -277,7 +277,7 @@ def _solutions(problem: Problem, h: Tensor, mu: Tensor, G: Tensor) -> Tensor:
     centred = h.sum(0) * problem.design.intercept
     roots, means = h.sqrt(), mu.t()
     partial = (~(h > 0).all(0)).tolist()
-    for tasks in torch.arange(M).split(_at_once(problem)):
+    for tasks in torch.split(torch.arange(M), _at_once(problem)):
         own = means[tasks]
         hessians = ridge - centred[tasks, None, None] * (own[:, :, None] * own[:, None, :])
         with problem.design.feature_blocks() as blocks:  # type: ignore[attr-defined]

@@ -259,3 +259,17 @@ def test_a_path_goes_on_with_all_features_where_sets_do_not_suffice():
     path = solve_path(problem, n=3, ratio=0.1)
     assert [point.status for point in path.points] == [pm.Status.CONVERGED] * 3
     assert not any("working set" in point.reason for point in path.points)
+
+
+def test_points_start_ahead_of_the_last_ones():
+    """Without a sign that changes, a solution under the squared loss is linear in the strength."""
+    X = torch.linalg.qr(torch.randn(30, 6, dtype=torch.float64))[0]  # then soft thresholds of X'y
+    Y = X @ torch.arange(1.0, 7.0, dtype=torch.float64)[:, None]
+    labels = pm.Targets.from_labels(Y, coding="real")
+    problem = pm.Problem(pm.Squared(), pm.SharedDesign(X), labels, pm.L1(1.0))
+    scale = problem.critical_strength()
+    path = solve_path(problem, [0.1 * scale, 0.06 * scale, 0.03 * scale], stop=TIGHT)
+    first, second, third = path.points
+    assert third.iterations < second.iterations
+    expected = second.solution + 0.75 * (second.solution - first.solution)
+    torch.testing.assert_close(third.solution, expected, rtol=1e-6, atol=1e-6)

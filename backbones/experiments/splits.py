@@ -7,12 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from proxmtl.backbones.experiments.protocol import Array, Data, Fold
-from proxmtl.experiments import random_splits, stratified_folds
+from proxmtl.experiments import class_folds, random_splits, stratified_folds
 
-__all__ = ["DRAW", "hidden_labels", "learning_fold", "random_folds", "validation_part"]
+__all__ = [
+    "DRAW",
+    "hidden_labels",
+    "learning_fold",
+    "random_folds",
+    "unseen_class_folds",
+    "validation_part",
+]
 
 VALIDATION_FOLDS = 4
 """A quarter of the rows to learn from validates."""
+CLASS_FOLDS = 5
+"""Folds of the classes to learn from, one of which validates."""
 LEAST = 2
 """Labels of each class that an attribute keeps, where it has them: one of them can validate."""
 DRAW = f"shares of all labels, {LEAST} of each class, seeded by table, split and number"
@@ -35,6 +44,21 @@ def learning_fold(data: Data, name: str, rows: Array, test: Array, *, seed: int)
     """A fold that learns from some rows, a part of which validates."""
     train, validation = validation_part(data, rows, seed)
     return Fold(name, train, validation, rows, test)
+
+
+def unseen_class_folds(data: Data, seed: int) -> list[Fold]:
+    """Classes of part ``train`` to learn from, those of ``test`` to test; five random halves.
+
+    Strengths are chosen on a fifth of the *classes* to learn from, another one in each fold.
+    """
+    assert data.classes is not None
+    rows, test = data.parts["train"], data.parts["test"]
+    folds = []
+    for k, (train, validation) in enumerate(class_folds(data.classes[rows], CLASS_FOLDS, seed)):
+        kept = np.random.default_rng((seed, k)).random(len(rows)) < 0.5
+        learn, choose = (rows[part[kept[part]]] for part in (train, validation))
+        folds.append(Fold(f"half {k}", learn, choose, rows[kept], test))
+    return folds
 
 
 def validation_part(data: Data, rows: Array, seed: int) -> tuple[Array, Array]:

@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from proxmtl.backbones.experiments.pairwise import PairwiseField
 from proxmtl.backbones.experiments.protocol import Array, Fitted, Part, System
 from proxmtl.backbones.experiments.selection import OneByOne, searched, tuned
 from proxmtl.estimators import (
@@ -31,11 +32,21 @@ from proxmtl.experiments import class_folds
 from proxmtl.groups import Groups
 from proxmtl.numerics import column_moments
 
-__all__ = ["ABLATIONS", "BILINEAR", "LINEAR", "PAIRS", "only_asked", "zero_shot_systems"]
+__all__ = [
+    "ABLATIONS",
+    "BILINEAR",
+    "LINEAR",
+    "PAIRS",
+    "UNSEEN_PAIRS",
+    "only_asked",
+    "zero_shot_systems",
+]
 
 LOGISTIC_CN = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """C of scikit-learn times the number of labels: with fewer of them it is the same penalty."""
 SVM_CN = (0.3, 1.0, 3.0)
+FIELD_CN, FIELD_C = (3.0, 30.0), (1e-3, 1e-2, 1e-1)
+"""Of the attributes alone, and of pairs."""
 STRENGTHS = {
     "ridge": (10.0, 3.0, 1.0, 0.3, 0.1, 0.03),
     "lasso": (3e-2, 1e-2, 3e-3, 1e-3, 3e-4),
@@ -54,11 +65,25 @@ FIT = {"max_passes": 100, "tol": 1e-3}
 def _peer(kind: type, grid: Sequence[float], options: Mapping[str, Any], part: Part) -> Fitted:
     """An estimator of scikit-learn for each attribute, each with its own C."""
 
-    def make(_: Part, CN: float) -> OneByOne:
-        scaler = StandardScaler(with_std=part.standardize)
-        return OneByOne(lambda n: make_pipeline(scaler, kind(C=CN / n, **options)))
+    def make(given: Part, CN: float) -> OneByOne:
+        return OneByOne(partial(_alone, kind, options, given.standardize, CN))
 
     return searched(part, make, [{"CN": cn} for cn in grid], each=True)
+
+
+def _alone(kind: type, options: Mapping[str, Any], standardize: bool, CN: float, n: int) -> Any:
+    """An estimator of scikit-learn for one attribute with n labels."""
+    return make_pipeline(StandardScaler(with_std=standardize), kind(C=CN / n, **options))
+
+
+def _field(part: Part) -> Fitted:
+    """Pairs of attributes on the scores of logistic regressions."""
+
+    def make(given: Part, CN: float, C: float) -> PairwiseField:
+        alone = partial(_alone, LogisticRegression, _LOGISTIC, given.standardize, CN)
+        return PairwiseField(alone, C, given.seed)
+
+    return searched(part, make, [{"CN": cn, "C": c} for c in FIELD_C for cn in FIELD_CN])
 
 
 def _convex(name: str, options: Mapping[str, Any], part: Part) -> Fitted:
@@ -233,6 +258,12 @@ LINEAR: tuple[System, ...] = (
         partial(_peer, LinearSVC, SVM_CN, _SVM),
         {"CN": SVM_CN, **_SVM},
     ),
+    System(
+        "crf",
+        "pairs of attributes on scikit-learn's scores",
+        _field,
+        {"CN": FIELD_CN, "C": FIELD_C, **_LOGISTIC},
+    ),
     _tuned_system("single", "single-task", SingleTaskClassifierCV, "-"),
     _convex_system("ridge", "L2 regression"),
     _convex_system("lasso", "lasso"),
@@ -280,9 +311,17 @@ PAIRS = (
     ("own-groups", "single"),
     ("own-groups", "own"),
     ("single", "logistic"),
+    ("crf", "logistic"),
     ("mg", "paper"),
 )
 """Rows that are compared: what sharing gains, and what groups gain on top."""
+UNSEEN_PAIRS = (
+    ("convex", "single"),
+    ("own", "single"),
+    ("single", "ridge"),
+    ("bilinear", "ridge"),
+)
+"""The same in tables of unseen classes."""
 
 
 def only_asked(systems: Sequence[System], names: Sequence[str]) -> tuple[System, ...]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["reproduce"]
 
-NAMES = "awa, clothing, mulan or wbcatt"
+NAMES = "awa, clothing, mulan, tinyawa or wbcatt"
 
 
 def reproduce(

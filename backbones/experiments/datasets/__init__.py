@@ -7,6 +7,7 @@ from .clothing import CLOTHING_GROUPS, Clothing, load_clothing
 from .labelled_images import LabelledImages
 from .location import data_root
 from .mulan import MULAN_LABELS, MultiLabel, load_mulan
+from .tiny_awa import TinyAwA, load_tiny_awa
 from .wbcatt import WBCATT_GROUPS, WBCAtt, load_wbcatt
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Clothing",
     "LabelledImages",
     "MultiLabel",
+    "TinyAwA",
     "WBCAtt",
     "data_root",
     "load_awa",
@@ -27,5 +29,6 @@ __all__ = [
     "load_celeba",
     "load_clothing",
     "load_mulan",
+    "load_tiny_awa",
     "load_wbcatt",
 ]

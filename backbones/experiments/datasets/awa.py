@@ -118,7 +118,7 @@ def load_awa(folder: str | Path, features: str = FEATURES, groups: str = GROUPS)
     root = require(Path(folder), "the folder of Animals with Attributes")
     classes = load_awa_classes(root)
     X, label = _features(root / features, len(classes.names))
-    return AwA(classes, label, X, _groups(root / groups, classes.attribute_names))
+    return AwA(classes, label, X, load_awa_groups(root / groups, classes.attribute_names))
 
 
 def load_awa_classes(folder: Path) -> AwAClasses:
@@ -228,7 +228,16 @@ def _features(path: Path, n_classes: int) -> tuple[NDArray[np.float32], NDArray[
     return X, label
 
 
-def _groups(path: Path, attributes: tuple[str, ...]) -> Groups:
+def load_awa_groups(path: Path, attributes: tuple[str, ...]) -> Groups:
+    """Read the groups of the attributes, a JSON file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it isn't there.
+    ValueError
+        If it can't be read or disagrees with the attributes.
+    """
     require(path, "the groups of the attributes, a JSON file")
     try:
         content: dict[str, list[dict[str, Any]]] = parse_json(path.read_bytes())

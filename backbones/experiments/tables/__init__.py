@@ -12,6 +12,7 @@ from proxmtl.backbones.experiments.protocol import Table
 from proxmtl.backbones.experiments.tables.awa import SEEN, UNSEEN
 from proxmtl.backbones.experiments.tables.clothing import CLOTHING
 from proxmtl.backbones.experiments.tables.mulan import MULAN
+from proxmtl.backbones.experiments.tables.tiny_awa import TINY_SEEN, TINY_UNSEEN
 from proxmtl.backbones.experiments.tables.wbcatt import WBCATT
 
 __all__ = ["EXPERIMENTS", "Experiment", "chosen_tables", "folder_of", "whole_table"]
@@ -36,6 +37,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "awa": Experiment("awa1", (SEEN, UNSEEN)),
     "clothing": Experiment("clothing_attributes", (CLOTHING,)),
     "wbcatt": Experiment("wbcatt", (WBCATT,)),
+    "tinyawa": Experiment("tiny_imagenet_awa", (TINY_SEEN, TINY_UNSEEN)),
     "mulan": Experiment("mtl_tabular/mulan", MULAN),
 }
 

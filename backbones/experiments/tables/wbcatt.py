@@ -81,7 +81,7 @@ WBCATT = Table(
 
         Latent rows have at most 100 passes a fit, rows with own parts 200.
     """,
-    systems=(*only_asked(LINEAR, ["svm"]), *ABLATIONS),
+    systems=(*only_asked(LINEAR, ["svm", "crf"]), *ABLATIONS),
     pairs=PAIRS,
     extra=of_attributes,
 )

@@ -2,13 +2,13 @@
 
 import os
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 from unittest import mock
 
 import torch
+from forked import Forked
 from scipy.sparse import csr_array
 from solver_cases import CHAIN, PAIRS
 from strategies import classification
@@ -255,21 +255,7 @@ def start(script, size, *arguments, env=None):
     """Start processes of a script, or a module, each in the environment of its rank."""
     shared = {**os.environ, "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1",
               "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1", **(env or {})}  # fmt: skip
-    return [
-        subprocess.Popen(
-            [
-                sys.executable,
-                *(["-m"] if script == "proxmtl" else []),
-                str(script),
-                *map(str, arguments),
-            ],
-            env={**shared, "RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
+    return [Forked(script, arguments, {**shared, "RANK": str(rank)}) for rank in range(size)]
 
 
 def ended(processes, codes=None, seconds=240):

@@ -24,6 +24,7 @@ from proxmtl.backbones.experiments.selection import OneByOne, searched, tuned
 from proxmtl.estimators import (
     LatentMTLClassifier,
     LatentMTLClassifierCV,
+    SharedPlusOwnClassifier,
     SharedPlusOwnClassifierCV,
     SingleTaskClassifierCV,
     baseline_estimator,
@@ -57,6 +58,7 @@ SHARED = (0.3, 0.1, 0.03)
 """Of the critical strength, at which a first latent task no longer pays."""
 GAMMAS, LAMBDAS = (1.0, 1e-1, 1e-2, 1e-3), (10.0, 1.0, 1e-1, 1e-2, 1e-3)
 """Of the bilinear row."""
+NO_OWN_PARTS = 1e6
 FOLDS = 5
 """Of the classes, for the bilinear row."""
 FIT = {"max_passes": 100, "tol": 1e-3}
@@ -128,6 +130,22 @@ def _latent(groups: str, options: Mapping[str, Any], part: Part) -> Fitted:
             label_names=given.names,
             random_state=given.seed,
             **options,
+            **parameters,
+        )
+
+    return searched(part, make, [{"shared_strength": a} for a in SHARED])
+
+
+def _squared(part: Part) -> Fitted:
+    """``W = L S`` with the squared norms of L and S, whose least sum is a trace norm of W."""
+
+    def make(given: Part, **parameters: Any) -> SharedPlusOwnClassifier:
+        return SharedPlusOwnClassifier(
+            own_strength=NO_OWN_PARTS,
+            loss="squared_hinge",
+            standardize=given.standardize,
+            label_names=given.names,
+            **FIT,
             **parameters,
         )
 
@@ -286,6 +304,20 @@ LINEAR: tuple[System, ...] = (
 ABLATIONS: tuple[System, ...] = (
     _latent_system("mg-shuffled", "W = L S, shuffled groups", "shuffled", FIT, asked=True),
     _latent_system("mg-one", "W = L S, one group", "one", FIT, asked=True),
+    System(
+        "squared",
+        "W = L S, squared norms (a trace norm)",
+        _squared,
+        {"shared_strength": SHARED, "own_strength": NO_OWN_PARTS, **FIT},
+        asked=True,
+    ),
+    _latent_system(
+        "mg-palm",
+        "W = L S, groups, PALM with the exact prox",
+        "given",
+        {"algorithm": "palm", **FIT},
+        asked=True,
+    ),
     *(
         _latent_system(
             f"mg-k{k}", f"W = L S, groups, K = {k}", "given", {"n_latents": k, **FIT}, asked=True

@@ -56,22 +56,27 @@ class LatentsPlusOwn:
         return (V * kept) @ V.T, float(value)
 
     def shared(self, s: Tensor, own: float) -> Tensor:
-        """``argmin_a cost a^(2/3) + own (s - a)^2`` for each s, float64: zero or near s.
+        """``argmin_a cost a^(2/3) + own (s - a)^2`` for each s, float64: zero, or above s / 2.
 
-        With ``a = x^3``, a non-zero minimiser is the larger root of ``x^4 - s x + cost / (3 own)``,
-        to which Newton's method converges monotonically from ``s^(1/3)``.
+        With ``a = x^3``, a non-zero minimiser is the larger root of ``x^4 - s x + q`` where
+        ``q = cost / (3 own)``. It is as good as zero where ``s = 2 q^(3/4)``, and better above.
+        There Newton's method converges monotonically and fast from ``s^(1/3)``: the slope
+        ``4 x^3 - s`` is at least s.
         """
         q = self.cost / (3 * own)
-        x = s.pow(1 / 3)
+        found = torch.zeros_like(s)
+        kept = s > 2 * q**0.75
+        if not bool(kept.any()):
+            return found
+        size = s[kept]
+        x = size.pow(1 / 3)
         for _ in range(STEPS):
-            slope = 4 * x**3 - s
-            move = torch.where(slope > 0, (x**4 - s * x + q) / torch.where(slope > 0, slope, 1), 0)
+            move = (x**4 - size * x + q) / (4 * x**3 - size)
             x = x - move
             if not bool((move > 1e-12 * x).any()):
                 break
-        a = x.clamp(min=0) ** 3
-        less = self.cost * a.pow(2 / 3) + own * (s - a).square() < own * s.square()
-        return torch.where(less & (a <= s), a, 0.0)
+        found[kept] = x**3
+        return found
 
 
 def singular_penalty(problem: LatentProblem) -> LatentsPlusOwn | None:

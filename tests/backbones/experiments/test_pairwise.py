@@ -49,8 +49,8 @@ def test_marginals_of_weak_pairs_are_those_of_all_states(data):
     found = model.decision_function(X[:50])
     field = model.slopes * model.alone.decision_function(X[:50]) + model.shifts
     states = np.array(list(itertools.product([-1, 1], repeat=3)))
-    # conditionals of these weights have the log-odds of the docstring: each pair counts twice in the
-    # product with J, and a spin changes by two
+    # conditionals of these weights have the log-odds of the docstring: each pair counts twice in
+    # the product with J, and a spin changes by two
     weight = np.exp(
         field @ states.T / 2 + np.einsum("sm,mk,sk->s", states, model.pairs, states) / 4
     )

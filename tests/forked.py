@@ -1,0 +1,97 @@
+"""Processes of Python that begin with torch and the package imported: forks of one that has them.
+
+A process that imports them itself takes seconds of the processor, and tests start many. What is
+under test in the start itself, such as the time that it takes, needs a process of its own.
+"""
+
+import itertools
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+__all__ = ["Forked"]
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="forked-")
+_NUMBERS = itertools.count()
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(
+    ["torch.distributed", "pandas", "numba", "matplotlib.pyplot", "proxmtl.cli.app",
+     "proxmtl.estimators", "proxmtl.nn", "proxmtl.experiments", "proxmtl.selection",
+     "proxmtl.backbones"]
+)  # fmt: skip
+
+
+class Forked:
+    """A script, or a module of the package, that runs; as `subprocess.Popen`, with its errors.
+
+    Parameters
+    ----------
+    script
+        Path of a script, or the name of a module that is run with ``-m``.
+    arguments
+        Of the command line.
+    env
+        Environment of the process. What is read when torch is imported, it has of the tests, the
+        number of threads apart.
+    """
+
+    def __init__(self, script, arguments, env):
+        errors = Path(_FOLDER.name) / f"errors-{next(_NUMBERS)}"
+        errors.touch()
+        self.stderr = errors.open(encoding="utf-8")
+        given = (str(script), [str(each) for each in arguments], dict(env), str(errors))
+        self._process = _SERVER.Process(target=_run, args=given)
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self):
+        """Exit code, negative for a signal; None while it runs."""
+        return self._process.exitcode
+
+    def poll(self):
+        """Exit code, or None while it runs."""
+        return self.returncode
+
+    def wait(self, timeout=None):
+        """Wait for the end; raises `subprocess.TimeoutExpired`."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout)
+        return self.returncode
+
+    def communicate(self, timeout=None):
+        """None, and what was written to the standard error, after the end."""
+        self.wait(timeout)
+        self.stderr.seek(0)
+        return None, self.stderr.read()
+
+    def terminate(self):
+        """Send SIGTERM."""
+        self._process.terminate()
+
+    def kill(self):
+        """Send SIGKILL."""
+        self._process.kill()
+
+
+def _run(script, arguments, env, errors):
+    os.environ.clear()
+    os.environ.update(env)
+    for path, number in ((os.devnull, 0), (os.devnull, 1), (errors, 2)):
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    torch.set_num_threads(int(env.get("OMP_NUM_THREADS", "1")))
+    sys.argv = [script, *arguments]
+    if script.endswith(".py"):
+        sys.path.insert(0, str(Path(script).parent))
+        runpy.run_path(script, run_name="__main__")
+    else:
+        runpy.run_module(script, run_name="__main__", alter_sys=True)

@@ -4,6 +4,7 @@ A process that imports them itself takes seconds of the processor, and tests sta
 under test in the start itself, such as the time that it takes, needs a process of its own.
 """
 
+import fcntl
 import itertools
 import multiprocessing
 import os
@@ -17,6 +18,8 @@ import torch
 
 __all__ = ["Forked"]
 
+CAPACITY = 1 << 20
+"""Bytes of errors that are kept for a reader that comes at the end."""
 _FOLDER = tempfile.TemporaryDirectory(prefix="forked-")
 _NUMBERS = itertools.count()
 _SERVER = multiprocessing.get_context("forkserver")
@@ -42,10 +45,12 @@ class Forked:
     """
 
     def __init__(self, script, arguments, env):
-        errors = Path(_FOLDER.name) / f"errors-{next(_NUMBERS)}"
-        errors.touch()
-        self.stderr = errors.open(encoding="utf-8")
-        given = (str(script), [str(each) for each in arguments], dict(env), str(errors))
+        errors = f"{_FOLDER.name}/errors-{next(_NUMBERS)}"
+        os.mkfifo(errors)  # not a file: its size is no matter of limits on files
+        self.stderr = os.fdopen(os.open(errors, os.O_RDONLY | os.O_NONBLOCK), encoding="utf-8")
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            fcntl.fcntl(self.stderr, fcntl.F_SETPIPE_SZ, CAPACITY)
+        given = (str(script), [str(each) for each in arguments], dict(env), errors)
         self._process = _SERVER.Process(target=_run, args=given)
         self._process.start()
         self.pid = self._process.pid
@@ -69,7 +74,6 @@ class Forked:
     def communicate(self, timeout=None):
         """None, and what was written to the standard error, after the end."""
         self.wait(timeout)
-        self.stderr.seek(0)
         return None, self.stderr.read()
 
     def terminate(self):
@@ -85,7 +89,7 @@ def _run(script, arguments, env, errors):
     os.environ.clear()
     os.environ.update(env)
     for path, number in ((os.devnull, 0), (os.devnull, 1), (errors, 2)):
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
+        descriptor = os.open(path, os.O_WRONLY if number else os.O_RDONLY)
         os.dup2(descriptor, number)
         os.close(descriptor)
     torch.set_num_threads(int(env.get("OMP_NUM_THREADS", "1")))

@@ -13,22 +13,28 @@ from proxmtl.ranks import ALONE, ProcessRanks, Ranks
 EPS = torch.finfo(torch.float64).eps
 
 
-@pytest.fixture(scope="module", params=["samples", "tasks", "three"])
-def several(request, tmp_path_factory):
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize("divided", ["samples", "tasks", "three"])
+def test_ranks_agree_to_the_last_bit_and_solve_what_one_process_solves(divided, tmp_path):
+    several = found_by_ranks(divided, tmp_path / "found")
+    check_agreement(several)
+    check_certificates(several)
+    check_solutions(several)
+
+
+def found_by_ranks(divided, out):
     """What each rank of a group has found."""
-    out = tmp_path_factory.mktemp("ranks") / "found"
     names = {
         "samples": [name for name in CASES if not name.startswith("tasks")],
         "tasks": [name for name in CASES if name.startswith("tasks")],
         "three": ["FISTA, task", "LBFGS, logistic", "ProxNewton", "tasks, groups", "tasks, latent"],
-    }[request.param]
-    size = 3 if request.param == "three" else 2
+    }[divided]
+    size = 3 if divided == "three" else 2
     ended(rank_cases.start(rank_cases.__file__, size, out, *names))
     return [torch.load(f"{out}-{rank}.pt") for rank in range(size)]
 
 
-@pytest.mark.timeout(280)
-def test_ranks_agree_to_the_last_bit(several):
+def check_agreement(several):
     for name, found in several[0].items():
         for other in several[1:]:
             for key, value in found.items():
@@ -38,8 +44,7 @@ def test_ranks_agree_to_the_last_bit(several):
                     assert value == other[name][key], (name, key)
 
 
-@pytest.mark.timeout(280)
-def test_certificates_are_those_of_one_process(several):
+def check_certificates(several):
     """At the same point: sums over the same samples, in another order."""
     for name, found in several[0].items():
         if name in CONVEX:
@@ -60,8 +65,7 @@ def test_certificates_are_those_of_one_process(several):
             assert found["gap"] == pytest.approx(alone.gap, rel=1e-6, abs=rounding), name
 
 
-@pytest.mark.timeout(280)
-def test_ranks_solve_what_one_process_solves(several):
+def check_solutions(several):
     for name in set(several[0]) & set(CONVEX):
         found, alone = several[0][name], rank_cases.solved(name, ALONE)
         if found["status"] == alone["status"] == "CONVERGED":

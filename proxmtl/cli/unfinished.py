@@ -55,10 +55,10 @@ class Unfinished:
         self.out, self.ranks = out, ranks
         self.folder = unfinished_folder(out)
         self._request = self.folder / f"fit-{ranks.rank}.json"
+        self._before = self._mark()  # of the run that is there now: another rank may replace it
         with contextlib.suppress(FileNotFoundError):  # of no run, or removed by another rank
-            before = (self.folder / DONE).read_text(encoding="utf-8")
             # a kill came while the run was put into place
-            if before != self._mark():
+            if (self.folder / DONE).read_text(encoding="utf-8") != self._before:
                 self.remove()
             else:
                 (self.folder / DONE).unlink()
@@ -156,7 +156,7 @@ class Unfinished:
     def done(self) -> None:
         """Say that the fit has ended, and its run is about to be put into place."""
         if self.folder.is_dir():
-            (self.folder / DONE).write_text(self._mark(), encoding="utf-8")
+            (self.folder / DONE).write_text(self._before, encoding="utf-8")
 
     def _mark(self) -> str:
         """Checksum of the run's manifest; blank where there is no run."""

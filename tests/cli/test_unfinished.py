@@ -209,6 +209,18 @@ def test_what_a_kill_leaves_of_a_fit_that_has_ended_is_removed(tmp_path, monkeyp
     assert not kept.exists()
 
 
+def test_a_rank_that_marks_its_end_after_another_has_put_the_run_into_place(tmp_path):
+    kept = unfinished_folder(tmp_path / "run")
+    kept.mkdir()
+    (kept / "state.pt").touch()
+    second = unfinished.Unfinished(tmp_path / "run", ALONE)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / MANIFEST_FILE).write_text("put into place by the first")
+    second.done()
+    unfinished.Unfinished(tmp_path / "run", ALONE)
+    assert not kept.exists()
+
+
 def test_a_kill_between_the_mark_and_its_folder_leaves_nothing(tmp_path):
     kept = unfinished_folder(tmp_path / "run")
     kept.mkdir()

@@ -37,8 +37,8 @@ class PairwiseField:
     ----------
     make
         Makes an estimator of one attribute from the number of its labels.
-    C
-        Of the logistic regressions of pairs.
+    CN
+        C of the logistic regressions of pairs, times the number of labels.
     seed
         Of the folds.
 
@@ -47,8 +47,8 @@ class PairwiseField:
     Besag, "Statistical analysis of non-lattice data", 1975.
     """
 
-    def __init__(self, make: Callable[[int], Any], C: float, seed: int) -> None:
-        self.make, self.C, self.seed = make, C, seed
+    def __init__(self, make: Callable[[int], Any], CN: float, seed: int) -> None:
+        self.make, self.CN, self.seed = make, CN, seed
 
     def fit(self, X: Array, Y: Array) -> PairwiseField:
         """Fit the classifiers of single attributes, then the pairs; Y (n, M) in 0, 1 and NaN."""
@@ -66,7 +66,7 @@ class PairwiseField:
             if len(np.unique(labels)) < 2:
                 continue
             design = np.column_stack([scores[seen, m], spins[seen][:, others]])
-            model = LogisticRegression(C=self.C, max_iter=1000).fit(design, labels)
+            model = LogisticRegression(C=self.CN / len(labels), max_iter=1000).fit(design, labels)
             self.slopes[m], self.shifts[m] = model.coef_[0, 0], model.intercept_[0]
             self.pairs[m, others] = model.coef_[0, 1:]
         self.pairs = (self.pairs + self.pairs.T) / 2

@@ -46,7 +46,7 @@ __all__ = [
 LOGISTIC_CN = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """C of scikit-learn times the number of labels: with fewer of them it is the same penalty."""
 SVM_CN = (0.3, 1.0, 3.0)
-FIELD_CN, FIELD_C = (3.0, 30.0), (1e-3, 1e-2, 1e-1)
+FIELD_CN, PAIRS_CN = (3.0, 30.0), (1.0, 10.0, 100.0)
 """Of the attributes alone, and of pairs."""
 STRENGTHS = {
     "ridge": (10.0, 3.0, 1.0, 0.3, 0.1, 0.03),
@@ -81,11 +81,11 @@ def _alone(kind: type, options: Mapping[str, Any], standardize: bool, CN: float,
 def _field(part: Part) -> Fitted:
     """Pairs of attributes on the scores of logistic regressions."""
 
-    def make(given: Part, CN: float, C: float) -> PairwiseField:
+    def make(given: Part, CN: float, pairs_CN: float) -> PairwiseField:
         alone = partial(_alone, LogisticRegression, _LOGISTIC, given.standardize, CN)
-        return PairwiseField(alone, C, given.seed)
+        return PairwiseField(alone, pairs_CN, given.seed)
 
-    return searched(part, make, [{"CN": cn, "C": c} for c in FIELD_C for cn in FIELD_CN])
+    return searched(part, make, [{"CN": a, "pairs_CN": b} for b in PAIRS_CN for a in FIELD_CN])
 
 
 def _convex(name: str, options: Mapping[str, Any], part: Part) -> Fitted:
@@ -280,7 +280,7 @@ LINEAR: tuple[System, ...] = (
         "crf",
         "pairs of attributes on scikit-learn's scores",
         _field,
-        {"CN": FIELD_CN, "C": FIELD_C, **_LOGISTIC},
+        {"CN": FIELD_CN, "pairs_CN": PAIRS_CN, **_LOGISTIC},
     ),
     _tuned_system("single", "single-task", SingleTaskClassifierCV, "-"),
     _convex_system("ridge", "L2 regression"),

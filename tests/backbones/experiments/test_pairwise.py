@@ -29,7 +29,7 @@ def test_pairs_are_symmetric_and_of_the_attributes_that_go_together(data):
     X, Y = data
     hidden = Y[:300].copy()
     hidden[40:, 1] = np.nan  # few labels of the second one
-    model = PairwiseField(alone, 1.0, 0).fit(X[:300], hidden)
+    model = PairwiseField(alone, 300.0, 0).fit(X[:300], hidden)
     np.testing.assert_array_equal(model.pairs, model.pairs.T)
     assert not model.pairs.diagonal().any()
     assert model.pairs[0, 1] > 5 * np.abs(model.pairs[2]).max()
@@ -43,7 +43,7 @@ def test_pairs_are_symmetric_and_of_the_attributes_that_go_together(data):
 
 def test_marginals_of_weak_pairs_are_those_of_all_states(data):
     X, Y = data
-    model = PairwiseField(alone, 1.0, 0).fit(X, Y)
+    model = PairwiseField(alone, 300.0, 0).fit(X, Y)
     size = 0.02
     model.pairs *= size / np.abs(model.pairs).max()
     found = model.decision_function(X[:50])
@@ -65,6 +65,6 @@ def test_labels_that_are_missing_or_all_alike(data):
     Y = Y[:80].copy()
     Y[::3, 0] = np.nan
     Y[:, 2] = 1.0
-    model = PairwiseField(alone, 1.0, 0).fit(X[:80], Y)
+    model = PairwiseField(alone, 300.0, 0).fit(X[:80], Y)
     assert np.isfinite(model.decision_function(X)).all()
     assert not model.pairs[2, 2]

@@ -73,7 +73,7 @@ def test_tables_have_the_attributes_that_tell_seen_classes_apart(folder):
     data = load(folder, features)
     # of the seen classes three and three have a0, a1 and a5; two have a4, one has a2, all have a3
     assert data.names == ("a0", "a1", "a5")
-    assert {n: data.groups.members(g).tolist() for g, n in enumerate(data.groups.names)} == {
+    assert {n: list(data.groups.members(g)) for g, n in enumerate(data.groups.names)} == {
         "one": [0, 1],
         "three": [2],
     }

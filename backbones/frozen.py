@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from proxmtl.backbones.extract import FeatureNetwork
+    from proxmtl.backbones.extraction import FeatureNetwork
     from proxmtl.backbones.images import Fit
     from proxmtl.backbones.networks import Network
 

@@ -309,15 +309,31 @@ class Certified(OnData):
 
         True for a convex problem with a ridge, a penalty whose conjugate is known, or a norm that
         penalises all weights. False for smoothed problems, and with an intercept for a loss whose
-        residuals cannot be balanced.
+        residuals cannot be balanced. :attr:`why_no_gap` says which.
         """
-        if self.smooth_terms or not all(term.is_convex for term in self.terms):
-            return False
-        if self.design.intercept and not self.data.balances:
-            return False
+        return not self.why_no_gap
+
+    @property
+    def why_no_gap(self) -> str:
+        """Why there is no duality gap, and what would give one; empty where there is one."""
         R = self.regularizer
-        return self.ridge > 0 or (
-            R is not None and (R.has_conjugate or (R.is_norm and self._definite))
+        if not all(term.is_convex for term in self.terms):
+            return "the penalty is not convex"
+        if self.smooth_terms:
+            return "terms are smoothed"
+        if self.design.intercept and not self.data.balances:
+            return "residuals of this loss cannot be balanced for the intercept"
+        if self.ridge > 0 or (R is not None and R.has_conjugate):
+            return ""
+        if R is None:
+            return "there is no penalty; a ridge, SquaredFrobenius, gives one"
+        if not R.is_norm:
+            return f"the conjugate of {type(R).__name__} is not known; a ridge gives a gap"
+        if self._definite:
+            return ""
+        return (
+            "some weights have no penalty, as those in no group; groups.covering() penalises each "
+            "of these, or a ridge all"
         )
 
     def balanced(self, residuals: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from proxmtl.documents import DocumentError, parse_json, parse_toml
-from proxmtl.naming import NameIndex
+from proxmtl.naming import NameIndex, fitting
 from proxmtl.sources import read_source
 from proxmtl.text_tables import TextTableError, read_text_table
 
-__all__ = ["item_index", "places_by_name", "read_group_file"]
+__all__ = ["item_index", "places_by_name", "read_group_file", "read_places"]
 
 _TABLE = "a table of group name -> list of item names"
 _EXAMPLES = {
@@ -63,14 +63,38 @@ def read_group_file(
     return table, weights
 
 
+def read_places(path: Path, items: Sequence[str]) -> tuple[dict[str, list[int]], dict[str, float]]:
+    """Read group name -> indices into ``items``, and group name -> weight for groups with a weight.
+
+    Raises
+    ------
+    ValueError
+        As `read_group_file` and `places_by_name`; the message begins with the path.
+    """
+    table, weights = read_group_file(path, items)
+    try:
+        return dict(zip(table, places_by_name(table, items), strict=True)), weights
+    except ValueError as error:
+        raise ValueError(f"{path}: {fitting(str(error))}") from error
+
+
 def places_by_name(groups: Mapping[str, Iterable[str]], items: Sequence[str]) -> list[list[int]]:
     """Indices into ``items`` of the members of each group.
 
     Raises
     ------
+    TypeError
+        If ``groups`` is no mapping, or ``items`` is one, as where they are swapped.
     ValueError
         If item names repeat, or a member is unknown or repeated in its group.
     """
+    if not isinstance(groups, Mapping) or isinstance(items, Mapping | str):
+        swapped = isinstance(items, Mapping) and not isinstance(groups, Mapping)
+        raise TypeError(
+            f"groups: got a {type(groups).__name__} of groups and a {type(items).__name__} of "
+            "items; give a mapping of group name -> item names, and then a list of all item names"
+            f"{', in this order' if swapped else ''}."
+        )
     repeated = sorted(name for name, count in Counter(items).items() if count > 1)
     if repeated:
         raise ValueError(f"items: names repeat: {repeated}; make them distinct.")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from proxmtl.group_files import item_index, places_by_name, read_group_file
+from proxmtl.group_files import item_index, places_by_name, read_places
 from proxmtl.kernels import GroupIndex
 from proxmtl.naming import fitting
 from proxmtl.shown import Shown
@@ -177,8 +177,9 @@ class Groups(Shown):
 
         Raises
         ------
-        ValueError
-            If a member is not one of ``items``; the message names it and its group.
+        TypeError, ValueError
+            If a member is not one of ``items``; the message names it and its group. If ``groups``
+            is no mapping.
         """
         lists = places_by_name(groups, items)
         return cls.from_lists(lists, len(items), list(groups), weights)
@@ -198,9 +199,10 @@ class Groups(Shown):
             above, or it holds no group; the message begins with the path.
         """
         path = Path(path)
-        table, weights = read_group_file(path, items)
+        table, weights = read_places(path, items)
         try:
-            return cls.from_names(table, items, [weights.get(name, 1.0) for name in table])
+            strengths = [weights.get(name, 1.0) for name in table]
+            return cls.from_lists(table.values(), len(items), list(table), strengths)
         except ValueError as error:
             raise ValueError(f"{path}: {fitting(str(error))}") from error
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, issparse
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "CODINGS",
@@ -60,7 +63,7 @@ def observed_labels(Y: Any) -> Observed:
 
 
 def _as_array(Y: Any) -> NDArray[Any]:
-    if isinstance(Y, Tensor):
+    if _is_tensor(Y):
         plain = Y.detach().cpu()
         return np.asarray(plain.double() if plain.is_floating_point() else plain)
     labels: NDArray[Any] = np.asarray(Y)
@@ -112,7 +115,7 @@ def signs_of(Y: Any, values: NDArray[Any], dtype: Any = np.float64) -> NDArray[A
 
 def _blocks(Y: Any) -> list[slice]:
     """Blocks of rows of a matrix of numbers or booleans; a single one of anything else."""
-    plain = isinstance(Y, Tensor) or (isinstance(Y, np.ndarray) and Y.dtype.kind in "biuf")
+    plain = _is_tensor(Y) or (isinstance(Y, np.ndarray) and Y.dtype.kind in "biuf")
     if not plain or Y.ndim != 2:
         return [slice(None)]
     rows = max(1, BLOCK // max(1, Y.shape[1]))
@@ -175,6 +178,12 @@ def inferred_signs(
         )
     signs = [signs_of(part, np.array(coding), dtype) for part in _parts(labels)]
     return signs if _several(labels) else signs[0]
+
+
+def _is_tensor(Y: object) -> bool:
+    """Whether it is torch's; there is no tensor where nobody has imported torch, which is slow."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(Y, torch.Tensor)
 
 
 def check_coding(labels: Tensor, observed: Tensor, *, zero_is_missing: bool | None = None) -> None:

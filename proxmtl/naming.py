@@ -7,9 +7,9 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["NameIndex", "fitting", "name_key"]
+__all__ = ["NameIndex", "fitting", "name_key", "no_such"]
 
 MOST = 2000
 """Close matches are sought in lists of at most this many names: each comparison is slow."""
@@ -24,6 +24,18 @@ def fitting(sentence: str) -> str:
         return sentence
     cut = f" [... {len(sentence) - LONGEST} characters ...] "
     return f"{sentence[: LONGEST // 2]}{cut}{sentence[-LONGEST // 2 :]}"
+
+
+def no_such(given: object, known: Iterable[str]) -> str:
+    """Return an error's sentence on a word that is none of those known, and the nearest of these.
+
+    >>> no_such("logistc", ["squared", "logistic"])
+    "got 'logistc'; use 'squared' or 'logistic'. Did you mean 'logistic'?"
+    """
+    *others, last = names = list(known)
+    words = f"{', '.join(map(repr, others))} or {last!r}" if others else repr(last)
+    meant = NameIndex(names).nearest(given) if isinstance(given, str) else None
+    return f"got {given!r}; use {words}.{'' if meant is None else f' Did you mean {meant!r}?'}"
 
 
 def name_key(name: str) -> str:
@@ -66,7 +78,9 @@ class NameIndex:
         same = (known for known in self._names if name_key(known).casefold() == lower)
         found = next(same, None)
         if found is None and len(self._names) <= MOST:
-            found = next(iter(difflib.get_close_matches(name, self._names, 1)), None)
+            folded = {known.casefold(): known for known in reversed(self._names)}
+            near = difflib.get_close_matches(lower, folded, 1)
+            found = folded[near[0]] if near else None
         return found
 
 

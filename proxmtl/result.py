@@ -198,6 +198,8 @@ class Result(Shown, Generic[Solution]):
         Class of the solver.
     solver_reason : str
         Why ``"auto"`` has taken this solver; empty if the caller has named it.
+    why_no_gap : str
+        Why the certificate has no duality gap; empty where it has one.
     """
 
     _SHOWN = (
@@ -210,6 +212,7 @@ class Result(Shown, Generic[Solution]):
         "seconds",
         "solution",
         "certificate",
+        "why_no_gap",
     )
     solution: Solution
     status: Status
@@ -225,6 +228,7 @@ class Result(Shown, Generic[Solution]):
     """Whether the last row of the solution is the intercept."""
     solver: str = ""
     solver_reason: str = ""
+    why_no_gap: str = ""
 
     @property
     def coef(self) -> Tensor:
@@ -262,7 +266,10 @@ class Result(Shown, Generic[Solution]):
     def __repr__(self) -> str:
         reason = f" ({self.solver_reason})" if self.solver_reason else ""
         by = f" by {self.solver}{reason}" if self.solver else ""
+        found = str(self.certificate)
+        if self.why_no_gap:
+            found = found.replace("no gap", f"no gap ({self.why_no_gap})", 1)
         return (
             f"Result({self.status.name}{by} after {self.iterations} iterations, "
-            f"{self.passes:g} passes, {self.seconds:.3g} s: {self.certificate})"
+            f"{self.passes:g} passes, {self.seconds:.3g} s: {found})"
         )

@@ -1,4 +1,4 @@
-"""Objects as small tables in notebooks."""
+"""Objects as small tables in notebooks, and as one line elsewhere."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ LONGEST = 160
 
 
 class Shown:
-    """An object that notebooks show as a table of some of its attributes.
+    """An object that is shown by some of its attributes: as a table in notebooks, else as a line.
 
     A class names them in ``_SHOWN``; those that an object lacks are left out.
     """
 
     _SHOWN: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        shown = (f"{name}={_line(value)}" for name, value in self._shown_values().items())
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def _repr_html_(self) -> str:
-        found = {name: getattr(self, name) for name in self._SHOWN if hasattr(self, name)}
-        return html_table(type(self).__name__, found)
+        return html_table(type(self).__name__, self._shown_values())
+
+    def _shown_values(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self._SHOWN if hasattr(self, name)}
 
 
 def html_table(title: str, values: Mapping[str, object]) -> str:
@@ -52,6 +58,12 @@ def _cell(value: object) -> str:
         return value._repr_html_()
     text = " ".join(_text(value).split())
     return escape(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
+
+
+def _line(value: object) -> str:
+    """A value in ASCII, as far as names in it are: terminals may have nothing else."""
+    text = " ".join(_text(value).split()).replace(" × ", " x ")
+    return "none" if text == "–" else text
 
 
 def _text(value: object) -> str:

@@ -24,7 +24,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "build" / "dist"
 BUILD_SDIST = "import setuptools.build_meta as backend; backend.build_sdist({!r})"
-STUBS = {"proxmtl/__init__.pyi", "proxmtl/io/__init__.pyi"}
+STUBS = {
+    f"{folder}/__init__.pyi" for folder in ("proxmtl", "proxmtl/io", "backbones", "backbones/data")
+}
 NEEDED = {"pyproject.toml", "README.md", "LICENSE", "proxmtl/py.typed", *STUBS}
 EXAMPLES = 2
 """Of the README: estimators, and an optimisation problem."""

@@ -23,6 +23,7 @@ GROUND = {
     "numerics",
     "documents",
     "limits",
+    "naming",
     "row_sources",
     "shown",
     "sources",
@@ -109,8 +110,8 @@ MAY_IMPORT = {
     "nn": MODEL | {"adjoints"},
     "report": MODEL | {"experiments", "io"},
     "__main__": {"cli"},
-    "cli": MODEL | CLIENTS | {"report", "backbones", "naming", "text_tables"},
-    "backbones": MODEL | CLIENTS | {"naming", "text_tables"},
+    "cli": MODEL | CLIENTS | {"report", "backbones", "group_files", "text_tables"},
+    "backbones": MODEL | CLIENTS | {"stubs", "text_tables"},
     "adjoints": MODEL,
 }
 HEAVY = ["triton", "numba", "sklearn", "pandas", "matplotlib", "typer", "rich", "pyarrow"]

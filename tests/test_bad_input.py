@@ -133,9 +133,9 @@ TABLE = {
     "overlap where disjoint": (lambda: GroupL2(Groups.from_lists([[0, 1], [1]]), 1.0), "use OverlappingGroupL2"),
     "groups on another axis": (problem(terms=GroupL2(Groups.single(5), 1.0)), "groups: of 5 tasks, and there are 2 (W has shape (3, 2), a column each)"),
     # the loss
-    "loss of no name": (problem(loss="logit"), "loss: got 'logit'; known are 'squared_hinge', 'logistic'"),
+    "loss of no name": (problem(loss="logit"), "loss: got 'logit'; use 'squared_hinge', 'logistic'"),
     "loss as a class": (problem(loss=SquaredHinge), "loss: got the class SquaredHinge; give an object"),
-    "latent loss of no name": (solve(loss="logit"), "'squared_hinge', 'logistic', 'squared', 'smoothed_hinge', 'huber'."),
+    "latent loss of no name": (solve(loss="logit"), "'squared', 'smoothed_hinge' or 'huber'. Did you mean 'logistic'?"),
     # the model
     "no group strength": (solve(group_strength=0.0), "group_strength: got 0.0; it must be > 0"),
     "negative group strength": (solve(group_strength=-1.0), "group_strength: got -1.0; it must be finite and >= 0"),

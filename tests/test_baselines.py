@@ -188,7 +188,7 @@ def test_comparisons_of_baselines(data):
     assert kinds == [L21Classifier, GroupLassoClassifier, LassoClassifier]
     assert found.fits[1].estimator.groups_.names == ("a", "b")
     assert {fit.report["status"] for fit in found.fits} == {"CONVERGED"}
-    with pytest.raises(ValueError, match="baseline: got 'ridge-2'; known are s-extract"):
+    with pytest.raises(ValueError, match="baseline: got 'ridge-2'; use 's-extract'"):
         baseline_estimator("ridge-2")
 
 
@@ -216,7 +216,7 @@ def _pose(name, groups=None, **strengths):
         ),
         (
             lambda: L21Classifier(loss="hinge").fit(np.eye(4), [0, 1, 0, 1]),
-            "loss: got 'hinge'; known are 'squared_hinge', 'logistic'",
+            "loss: got 'hinge'; use 'squared_hinge', 'logistic'",
         ),
         (
             lambda: L21Classifier(loss=["logistic"]).fit(np.eye(4), [0, 1, 0, 1]),

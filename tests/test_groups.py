@@ -324,3 +324,16 @@ def test_use_changes_nothing_that_is_pickled(tmp_path):
     for place in (None, "meta"):
         again = torch.load(tmp_path / "g.pt", map_location=place, weights_only=False)
         assert again.to_dict() == groups.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("groups", "items", "said"),
+    [
+        (["a", "b"], {"g": ["a"]}, "a list of groups and a dict of items; .*, in this order"),
+        ([["a"]], ["a"], "a list of groups and a list of items; give a mapping"),
+        ({"g": ["a"]}, "a", "a str of items"),
+    ],
+)
+def test_groups_by_name_are_a_mapping(groups, items, said):
+    with pytest.raises(TypeError, match=said):
+        Groups.from_names(groups, items)

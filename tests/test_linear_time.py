@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from proxmtl import Groups
-from proxmtl.cli.inputs import attributes_to_fit, check_classes, labels_for
+from proxmtl.cli.fitted_attributes import attributes_to_fit, check_classes
+from proxmtl.cli.labels_of_test import labels_for
 from proxmtl.experiments import group_means
 from proxmtl.io import Labels, Rows, join_rows, read_labels, write_labels
 from proxmtl.io.labels import _check_header

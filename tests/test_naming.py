@@ -1,6 +1,6 @@
 """Names in several files: either form of Unicode, and the nearest where there is none."""
 
-from proxmtl.naming import NameIndex, name_key
+from proxmtl.naming import NameIndex, name_key, no_such
 
 COMPOSED, DECOMPOSED = "gr\u00fcn", "gru\u0308n"
 
@@ -24,3 +24,11 @@ def test_the_nearest_name_is_suggested():
     assert index.advice("White") == "check the spelling: is it 'white'?"
     assert index.advice("blakc") == "check the spelling: is it 'black'?"
     assert index.advice("zebra") == "check the spelling."
+    assert NameIndex(["FISTA", "LBFGS"]).nearest("fistaa") == "FISTA"
+
+
+def test_a_word_that_is_none_of_those_known():
+    known = ["squared", "logistic"]
+    assert no_such("x", known) == "got 'x'; use 'squared' or 'logistic'."
+    assert no_such("logistc", known).endswith(" Did you mean 'logistic'?")
+    assert no_such(3, ["one"]) == "got 3; use 'one'."

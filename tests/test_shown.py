@@ -11,6 +11,7 @@ import torch
 
 from proxmtl import (
     L1,
+    GroupL2,
     Groups,
     LassoClassifier,
     LatentMTL,
@@ -129,3 +130,32 @@ def test_what_an_object_lacks_is_left_out():
 
     assert Cells(Half()._repr_html_()).cells == ["Half", "here", "1"]
     assert re.fullmatch(r"<table>.*</table>", Half()._repr_html_())
+
+
+def test_a_problem_is_one_line_elsewhere():
+    problem = Problem.of(X, Y, L1(0.1))
+    text = repr(problem)
+    assert text.startswith("Problem(loss=SquaredHinge(), terms=L1(strength=0.1")
+    assert "design=SharedDesign(n_samples=20, n_features=3, intercept=True" in text
+    assert text.isascii()
+    assert "\n" not in text
+
+
+def test_a_summary_is_no_fingerprint():
+    from proxmtl.io.identity import fingerprint
+
+    first, other = (Problem.of(X, labels, L1(0.1)) for labels in (Y, ~Y))
+    assert repr(first.targets) == repr(other.targets)
+    assert fingerprint(first.targets) != fingerprint(other.targets)
+
+
+def test_a_result_says_why_there_is_no_gap():
+    problem = Problem.of(X, Y, GroupL2(Groups.from_lists([[0]], 2), 0.1))
+    result = minimize(problem, max_iter=3)
+    assert not problem.has_gap
+    assert "no gap (some weights have no penalty, as those in no group" in repr(result)
+    assert "in no group" in result._repr_html_()
+    whole = Problem.of(X, Y, GroupL2(Groups.from_lists([[0]], 2).covering(), 0.1))
+    assert whole.has_gap
+    assert whole.why_no_gap == minimize(whole, max_iter=3).why_no_gap == ""
+    assert Problem.of(X, Y).why_no_gap.startswith("there is no penalty")

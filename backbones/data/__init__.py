@@ -1,6 +1,5 @@
 """Images on disk, and tables of images with attributes."""
 
-from proxmtl.backbones.data.files import ImageFiles, find_images
-from proxmtl.backbones.data.table import ImageTable
+from proxmtl.stubs import names_of_stub
 
-__all__ = ["ImageFiles", "ImageTable", "find_images"]
+__getattr__, __dir__, __all__ = names_of_stub(__name__, __file__)

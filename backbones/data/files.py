@@ -33,6 +33,7 @@ _PACKED = (
     *(".7z", ".rar", ".tbz2", ".tgz", ".txz", ".tzst", ".zip"),
 )
 _ARCHIVES = (".tar", *_PACKED)
+SKIPPING = "leave them out (--skip-corrupt, in Python skip_corrupt=True)"
 
 
 class ImageFiles(NamedTuple):
@@ -118,6 +119,34 @@ def _existing(folder: Path, name: str) -> Path:
         return given
     forms = (folder / unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
     return next((path for path in forms if path.is_file()), given)
+
+
+def check_there(source: Path, folder: Path, paths: Sequence[Path], names: Sequence[str]) -> None:
+    """Raise `InputError` of a source if files that it names are missing in a folder.
+
+    If all are, the folder may be another.
+    """
+    missing = [name for name, path in zip(names, paths, strict=True) if not path.is_file()]
+    if not missing:
+        return
+    files = counted(len(paths), "named file")
+    hint = how_to_name(folder, missing)
+    if len(missing) == len(paths):
+        sentence = (
+            f"none of the {files} is in it, the first is {missing[0]}; is it the right folder?"
+        )
+    else:
+        sentence = (
+            f"{len(missing)} of the {files} {agree(len(missing), 'is', 'are')} not there: "
+            f"{listed(missing)}. Correct their names in the labels, or {SKIPPING}."
+        )
+    raise InputError(source, f"{sentence} {hint}".strip())
+
+
+def listed(items: Sequence[object]) -> str:
+    """Name some of many."""
+    shown = ", ".join(map(str, items[:3]))
+    return f"{shown} and {len(items) - 3} more" if len(items) > 3 else shown
 
 
 def how_to_name(folder: Path, missing: Sequence[str]) -> str:
@@ -213,16 +242,8 @@ def _is_hidden(name: str) -> bool:
 
 def _of_folder(folder: Path, names: Sequence[str], source: Path, *, missing_ok: bool) -> ImageFiles:
     paths = named_paths(folder, names)
-    lost = [name for name, path in zip(names, paths, strict=True) if not path.is_file()]
-    if lost and not missing_ok:
-        raise InputError(
-            source,
-            f"{len(lost)} of the {counted(len(names), 'image')} named "
-            f"{agree(len(lost), 'is', 'are')} not in {folder}, the first is "
-            f"{lost[0]!r}; put them there, take them out of the table, or skip them "
-            "(skip_corrupt). "
-            f"{how_to_name(folder, lost)}".strip(),
-        )
+    if not missing_ok:
+        check_there(source, folder, paths, names)
     return ImageFiles(tuple(names), paths)
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxmtl.backbones.data.files import how_to_name, named_paths
+from proxmtl.backbones.data.files import SKIPPING, check_there, listed, named_paths
 from proxmtl.backbones.data.pixels import PixelCache, decode_images
 from proxmtl.backbones.images import Fit, ImageLike, to_pixels
 from proxmtl.io.errors import InputError
 from proxmtl.io.labels import read_labels
 from proxmtl.sources import note_source
-from proxmtl.wording import agree, counted
+from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -121,7 +121,7 @@ class ImageTable:
             )
         paths = named_paths(folder, table.ids)
         if not skip_corrupt:
-            _check_there(folder, paths, table.ids)
+            check_there(folder, folder, paths, table.ids)
         kept = None if cache is None else PixelCache(Path(cache), folder, table.ids, size, fit)
         decoded = decode_images(
             folder, table.ids, size, fit, cache=kept, workers=workers, progress=progress
@@ -131,13 +131,13 @@ class ImageTable:
         if bad and not skip_corrupt:
             raise InputError(
                 folder,
-                f"{len(bad)} of {counted(len(paths), 'image')} can't be used: {_first(bad)}. Get "
+                f"{len(bad)} of {counted(len(paths), 'image')} can't be used: {listed(bad)}. Get "
                 f"them again, or {SKIPPING}.",
             )
         if not len(rows):
-            _check_there(folder, paths, table.ids)
+            check_there(folder, folder, paths, table.ids)
             raise InputError(
-                folder, f"none of the {counted(len(paths), 'image')} can be used: {_first(bad)}."
+                folder, f"none of the {counted(len(paths), 'image')} can be used: {listed(bad)}."
             )
         ids = tuple(table.ids[i] for i in rows)
         return cls(pixels, table.values[rows], table.names, ids, tuple(bad))
@@ -204,31 +204,3 @@ class ImageTable:
             raise ValueError(msg)
         chosen = tuple(map(str, range(n))) if ids is None else tuple(ids)
         return cls(pixels, labels, tuple(names), chosen)
-
-
-SKIPPING = "leave them out (--skip-corrupt, in Python skip_corrupt=True)"
-
-
-def _check_there(folder: Path, paths: Sequence[Path], names: Sequence[str]) -> None:
-    """Raise if files are missing, before any is decoded; if all are, the folder may be another."""
-    missing = [name for name, path in zip(names, paths, strict=True) if not path.is_file()]
-    if missing and len(missing) == len(paths):
-        raise InputError(
-            folder,
-            f"none of the {counted(len(paths), 'named file')} is in it, the first is {missing[0]}; "
-            f"is it the right folder? {how_to_name(folder, missing)}".strip(),
-        )
-    if missing:
-        raise InputError(
-            folder,
-            f"{len(missing)} of the {counted(len(paths), 'named file')} "
-            f"{agree(len(missing), 'is', 'are')} not there: {_first(missing)}. "
-            f"Correct their names in the labels, or {SKIPPING}. "
-            f"{how_to_name(folder, missing)}".strip(),
-        )
-
-
-def _first(items: Sequence[object]) -> str:
-    """Name some of many."""
-    shown = ", ".join(map(str, items[:3]))
-    return f"{shown} and {len(items) - 3} more" if len(items) > 3 else shown

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from proxmtl.backbones.experiments.protocol import Array, FeaturesOf
-from proxmtl.backbones.extract import digest, extract_to_file
+from proxmtl.backbones.extraction import digest, extract_to_file
 from proxmtl.backbones.frozen import load_network
 from proxmtl.backbones.images import Fit, SizedImages
 from proxmtl.io import ids_sidecar

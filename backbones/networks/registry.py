@@ -11,6 +11,7 @@ from proxmtl.backbones.networks.efficientnet_lite0 import EfficientNetLite0
 from proxmtl.backbones.networks.libraries import LIBRARIES, library_network
 from proxmtl.backbones.networks.small import SmallCNN
 from proxmtl.backbones.networks.weights import IMAGENET, RANDOM, load_weights
+from proxmtl.naming import no_such
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,9 +84,8 @@ def network_spec(name: str) -> Spec:
     library, _, model = name.partition(":")
     if library in LIBRARIES and model:
         return Spec(partial(library_network, library, model), shape=None)
-    known = ", ".join(map(repr, NETWORKS))
-    msg = f"network: got {name!r}; use one of {known}, 'torchvision:NAME' or 'timm:NAME'."
-    raise ValueError(msg)
+    libraries = [f"{library}:NAME" for library in LIBRARIES]
+    raise ValueError(f"network: {no_such(name, [*NETWORKS, *libraries])}")
 
 
 def make_network(

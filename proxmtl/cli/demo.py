@@ -11,6 +11,7 @@ import typer
 
 from proxmtl.cli import options
 from proxmtl.cli.option_groups import grouped_options
+from proxmtl.cli.option_rules import refuse_ignored
 
 __all__ = ["DemoOptions", "demo"]
 
@@ -79,7 +80,7 @@ def demo(
 
       proxmtl demo --n-train 200 --observed 1 --n-splits 5 --out runs/all-labels
     """
-    options.refuse_ignored(ctx)
+    refuse_ignored(ctx)
     if cnn:
         from proxmtl.cli.cnn_demo import run_cnn_demo
 

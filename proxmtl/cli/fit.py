@@ -11,6 +11,8 @@ import typer
 from proxmtl.cli import options
 from proxmtl.cli.image_options import ImageOptions, holds_images
 from proxmtl.cli.option_groups import grouped_options
+from proxmtl.cli.option_rules import chosen_auto, refuse_ignored
+from proxmtl.cli.option_values import ALGORITHMS, check_word, latents_of, threshold_of
 
 if TYPE_CHECKING:
     from proxmtl.estimators.base import LinearModel
@@ -43,6 +45,7 @@ def fit(
         ),
     ] = None,
     balanced: options.Balanced = False,
+    standardize: options.Standardize = True,
     single_task: options.SingleTask = None,
     auto: Annotated[
         bool | None,
@@ -146,12 +149,25 @@ def fit(
 
       proxmtl fit features.npy -l labels.csv -o runs/alone --single-task 0.01
     """
-    asked, auto = auto, options.chosen_auto(ctx)
+    asked, auto = auto, chosen_auto(ctx)
     ctx.params["auto"] = auto
-    options.refuse_ignored(ctx)
+    refuse_ignored(ctx)
     run.check()
     if asked is None and not auto and single_task is None and holds_images(samples.features):
         _say_what_is_not_searched()
+    find = groups is not None and str(groups) == "auto" and not groups.exists()
+    grouped = latent or (not auto and single_task is None)
+    if find and not grouped:
+        raise ValueError(
+            "--groups: 'auto' finds groups for the latent model; add --latent to --auto, or give "
+            "a file of groups for the tables."
+        )
+    check_word("algorithm", algorithm, ALGORITHMS)
+    check_word("divide", divide, ("rows", "tasks"))
+    K, given, least = latents_of(n_latents), strengths.parameters(), threshold_of(threshold)
+    if tol is not None and not tol >= 0:
+        raise ValueError(f"--tol: got {tol}; give a number >= 0.")
+    match.check(samples, None if find else groups, skip_corrupt=images.skip_corrupt)
 
     from proxmtl.cli.console import fit_progress, make_console
     from proxmtl.cli.fitting import fitting
@@ -162,28 +178,13 @@ def fit(
         SharedPlusOwnClassifierCV,
         SingleTaskClassifier,
     )
-    from proxmtl.estimators.thresholds import check_threshold
     from proxmtl.latent import LatentMTL
 
-    grouped = latent or (not auto and single_task is None)
-    find = groups is not None and str(groups) == "auto" and not groups.exists()
-    if find and not grouped:
-        raise ValueError(
-            "--groups: 'auto' finds groups for the latent model; add --latent to --auto, or give "
-            "a file of groups for the tables."
-        )
     # what is wrong with the options is said now: files may take long to read
     of_latent: dict[str, Any] = {
-        "n_latents": options.latents_of(n_latents),
+        "n_latents": K,
         "algorithm": algorithm,
     }
-    given = strengths.parameters()
-    least = options.threshold_of(threshold)
-    check_threshold(least)
-    if divide not in ("rows", "tasks"):
-        raise ValueError(f"--divide: got {divide!r}; use 'rows' or 'tasks'.")
-    if tol is not None and not tol >= 0:
-        raise ValueError(f"tol: got {tol}; give a number >= 0.")
     LatentMTL(**of_latent, **strengths.papers())
     console = make_console()
     named, by_tasks = None if find else groups, divide == "tasks"
@@ -206,6 +207,7 @@ def fit(
             "class_weight": "balanced" if balanced else None,
             "max_passes": max_passes,
             "label_names": work.data.names,
+            "standardize": standardize,
             **({} if tol is None else {"tol": tol}),
         }
         searched: dict[str, Any] = {
@@ -224,7 +226,6 @@ def fit(
             model = LatentMTLClassifier(
                 groups=chosen, random_state=split.seed, **of_latent, **given, **common
             )
-        K = of_latent["n_latents"]
         with (
             work.room(K if isinstance(K, int) else None, own=grouped),
             fit_progress("Fitting", max_passes) as callback,

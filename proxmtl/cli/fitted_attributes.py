@@ -1,4 +1,7 @@
-"""Attributes that can be fitted, and the rows on which: every one needs some of both classes."""
+"""Attributes that can be fitted, and the rows on which: every one needs some of both classes.
+
+Importing this imports no torch: what is wrong with labels is said before that.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from scipy.sparse import issparse
 
 from proxmtl.cli.console import say_note
 from proxmtl.io import InputError
-from proxmtl.label_arrays import SparseLabels
 from proxmtl.label_coding import numbers_by_attribute
 from proxmtl.naming import name_key
 from proxmtl.wording import agree, counted
@@ -30,9 +32,6 @@ __all__ = [
     "labels_at",
     "split_rows",
 ]
-
-FEW = 5
-"""Rows of a kind below which an attribute is named where no split of all of them was found."""
 
 
 def attributes_to_fit(
@@ -98,17 +97,20 @@ def split_rows(
     seed: int,
     ids: Sequence[str] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to fit on and rows to score, both classes of every attribute among the former.
+    """Rows to fit on, with both classes of every attribute, and rows to score.
 
+    The latter have both, too, where a class has two rows (`proxmtl.experiments.stratified_split`).
+    Labels of known pairs, of which there may be millions of attributes, are split at random.
     Where rows have identifiers, the same ones are held out in whatever order the rows come.
     """
-    from proxmtl.experiments import random_splits  # noqa: PLC0415 - heavy
+    from proxmtl.experiments import random_splits, stratified_split  # noqa: PLC0415 - heavy
+    from proxmtl.experiments.splits import test_size  # noqa: PLC0415 - as above
 
     n = Y.shape[0]
     if holdout == 0:
         return np.arange(n), np.arange(0)
     try:
-        random_splits(n, 1, holdout, seed)  # of these numbers, whatever the labels are
+        test_size(n, holdout)
     except ValueError as error:
         raise ValueError(
             f"--holdout {holdout:g}: of {counted(n, 'row')} that leaves none to fit on or "
@@ -118,18 +120,19 @@ def split_rows(
     if ids is not None:
         keys = [name_key(name) for name in ids]
         order = np.array(sorted(order, key=keys.__getitem__))
-    try:
-        train, test = random_splits(n, 1, holdout, seed, Y=Y[order])[0]
-        return np.sort(order[train]), np.sort(order[test])
-    except ValueError as error:
-        few = _named(names, fewest(Y) < FEW)
-        if not few:
-            raise
+    if issparse(Y):
+        split = random_splits(n, 1, holdout, seed, Y=Y[order])[0]
+    else:
+        split = stratified_split(Y[order], holdout, seed)
+    train, test = (np.sort(order[rows]) for rows in split)
+    lacking = _named(names, fewest(Y[train]) == 0)
+    if lacking:
         raise ValueError(
-            f"--holdout {holdout:g}: no split was found that leaves yes and no of every attribute "
-            f"to fit on. Fewer than {FEW} rows with yes or with no have {_listed(few)}; give "
-            f"--min-positives {FEW} to leave these out, or a smaller --holdout."
-        ) from error
+            f"--holdout {holdout:g}: that leaves {counted(len(train), 'row')} to fit on, without a "
+            f"yes or a no of {_listed(lacking)}; give a smaller --holdout, add rows, or leave rare "
+            "attributes out by --min-positives."
+        )
+    return train, test
 
 
 def fewest(Y: Any) -> NDArray[np.intp]:
@@ -171,4 +174,6 @@ def check_splits(
 
 def labels_at(Y: Any, rows: Any) -> Any:
     """Labels of some rows: an array, or those of known pairs (`SparseLabels`)."""
+    from proxmtl.label_arrays import SparseLabels  # noqa: PLC0415 - heavy
+
     return SparseLabels.of(Y[rows]) if issparse(Y) else Y[rows]

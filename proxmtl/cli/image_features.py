@@ -15,13 +15,12 @@ import numpy as np
 
 from proxmtl.backbones.archive import TarImages
 from proxmtl.backbones.data import ImageFiles, find_images
-from proxmtl.backbones.extract import Extracted, chosen_fit, digest, extract_to_file
+from proxmtl.backbones.extraction import Extracted, chosen_fit, digest, extract_to_file
 from proxmtl.backbones.feature_file import clear_up
 from proxmtl.backbones.frozen import PRETRAINED, UNTRAINED, load_network
 from proxmtl.backbones.stream import undecodable
 from proxmtl.cli.console import keeping, say_note, say_warning
-from proxmtl.cli.fitted_attributes import check_classes
-from proxmtl.cli.inputs import labels_for, read_groups, torch_device
+from proxmtl.cli.inputs import read_groups, torch_device
 from proxmtl.cli.kept_features import (
     is_whole,
     kept,
@@ -30,9 +29,9 @@ from proxmtl.cli.kept_features import (
     place_beside,
     record_of,
 )
-from proxmtl.cli.labels_of_test import read_with_test
 from proxmtl.cli.progress import item_progress
 from proxmtl.cli.skipped_images import present_images, say_skipped
+from proxmtl.cli.tables import labelled_images
 from proxmtl.io import InputError, ids_sidecar
 from proxmtl.io.beside import seal_beside
 from proxmtl.io.identity import fingerprint
@@ -47,7 +46,7 @@ from proxmtl.wording import counted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from proxmtl.backbones.extract import FeatureNetwork
+    from proxmtl.backbones.extraction import FeatureNetwork
     from proxmtl.backbones.images import Fit
     from proxmtl.cli.image_options import ImageOptions
     from proxmtl.cli.options import MatchOptions, SampleOptions
@@ -72,7 +71,14 @@ def features_in_place(
 
     What is wrong with labels and groups (for a `latent` model, or none) is said before the work.
     """
-    names, attributes = _labelled(samples, match)
+    names, attributes = labelled_images(
+        samples.labels,
+        samples.test,
+        match.match,
+        match.min_positives,
+        id_column=match.id_column,
+        task_column=match.task_column,
+    )
     read_groups(groups, attributes, latent=latent)
     path, made = _features(samples.features, names, options, out)
     return replace(samples, features=path), {**made, "source": str(samples.features)}
@@ -279,32 +285,6 @@ def embed_again(
             skipped = counted(len(extracted.skipped), "image")
             say_warning(f"{skipped} skipped, the first: {extracted.skipped[0]}")
         return np.array(extracted.features), tuple(found.ids[row] for row in extracted.rows)
-
-
-def _labelled(samples: SampleOptions, match: MatchOptions) -> tuple[list[str], list[str]]:
-    """Names of the images that the labels are of, and of the attributes.
-
-    Raises
-    ------
-    ValueError
-        If they are to be matched by position.
-    InputError
-        If the labels can't be fitted, or name no images.
-    """
-    if match.match == "position":
-        raise ValueError("match: images are matched by their names; leave out 'position'.")
-    how = {"id_column": match.id_column, "task_column": match.task_column}
-    read, n_fitted = read_with_test(samples.labels, samples.test, labels_for, **how)
-    if read.ids is None or read.counted:
-        raise InputError(
-            samples.labels,
-            "has no column of file names, by which its rows would be those of images, but only "
-            f"attributes ({', '.join(map(repr, read.names[:5]))}{', ...' if read.names[5:] else ''}"
-            "); add one, called 'image', or name it by --id-column.",
-        )
-    if not match.min_positives:
-        check_classes(samples.labels, read.values[:n_fitted], read.names)
-    return list(read.ids), list(read.names)
 
 
 def _found(source: Path, names: Sequence[str], *, missing_ok: bool) -> ImageFiles:

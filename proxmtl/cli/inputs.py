@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from pathlib import Path
 from types import MappingProxyType
@@ -15,13 +14,12 @@ from scipy.sparse import issparse
 from proxmtl.cli.console import say_note
 from proxmtl.cli.fitted_attributes import attributes_to_fit
 from proxmtl.cli.labels_of_test import read_with_test
+from proxmtl.cli.option_values import memory_of
 from proxmtl.groups import Groups
-from proxmtl.io import InputError, Labels, join_rows, load_features
+from proxmtl.io import InputError, join_rows, load_features
 from proxmtl.io.errors import first_line
 from proxmtl.io.rows import check_match
-from proxmtl.naming import NameIndex
 from proxmtl.row_sources import rows_of
-from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LabelledSamples",
     "features_for",
-    "labels_for",
-    "memory_of",
     "pair_scores_of",
     "read_groups",
     "read_samples",
@@ -88,7 +84,7 @@ def read_samples(
     )
     how = {"id_column": id_column, "unique_ids": way != "position", "task_column": task_column}
     how["sparse"] = pairs and not issparse(X.values)
-    read, n_fitted = read_with_test(labels, test, labels_for, **how)
+    read, n_fitted = read_with_test(labels, test, **how)
     joined = join_rows(X.rows(features), read.rows(labels), way)
     if joined.note is not None:
         say_note(joined.note)
@@ -211,59 +207,6 @@ def pair_scores_of(model: LinearModel, X: Any, pairs: SparseLabels) -> NDArray[n
         warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
         assert isinstance(model, LinearAttributeClassifier)
         return model.pair_scores(X, pairs)
-
-
-def labels_for(
-    names: Sequence[str],
-    labels: Labels,
-    path: Path,
-    cells: str = "blank cells for missing labels",
-) -> Any:
-    """Put the label columns into the order of the model's attributes; others are left out.
-
-    Parameters
-    ----------
-    names
-        Of the attributes.
-    labels
-        As they were read from the path.
-    path
-        For messages.
-    cells
-        What the cells of a column hold that is to be added.
-    """
-    index = NameIndex(labels.names)
-    places = [index.place(name) for name in names]
-    missing = [name for name, place in zip(names, places, strict=True) if place is None]
-    if missing:
-        raise InputError(
-            path,
-            f"no column for {len(missing)} of the model's {counted(len(names), 'attribute')}, the "
-            f"first is {missing[0]!r}; add it ({cells}), or "
-            f"{index.advice(missing[0])}",
-            line=1,
-        )
-    kept = [place for place in places if place is not None]
-    return labels.values[:, kept]
-
-
-def memory_of(given: str | None) -> int | None:
-    """Give the bytes of an option; None where it was not given.
-
-    Raises
-    ------
-    ValueError
-        If it is no size of a byte or more.
-    """
-    if given is None:
-        return None
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B?|B)?\s*", given, re.IGNORECASE)
-    unit, binary = (found.group(2) or "", found.group(3)) if found else ("", "")
-    power = " KMGT".index(unit.upper()) if unit else 0
-    size = int(float(found.group(1)) * (1024 if binary else 1000) ** power) if found else 0
-    if size < 1:
-        raise ValueError(f"--memory: got {given}; give bytes, or a size such as 4GiB or 500MB.")
-    return size
 
 
 def torch_device(name: str) -> torch.device:

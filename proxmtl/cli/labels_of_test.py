@@ -1,4 +1,7 @@
-"""Labels of rows to fit on, and of rows that are kept for the test, as one table."""
+"""Labels of rows to fit on and of rows that are kept for the test; labels in a given order.
+
+Nothing here imports torch: what is wrong with a file of labels is said before that is imported.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,18 @@ from scipy import sparse
 
 from proxmtl.io import InputError, Labels, read_labels
 from proxmtl.label_coding import known_labels
-from proxmtl.naming import name_key
+from proxmtl.naming import NameIndex, name_key
 from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-__all__ = ["read_with_test"]
+__all__ = ["labels_for", "read_with_test"]
 
 
 def read_with_test(
     labels: Path,
     test: Path | None,
-    in_order: Callable[[Sequence[str], Labels, Path], NDArray[np.float64]],
     **reading: Any,
 ) -> tuple[Labels, int]:
     """Read the labels to fit on, with those for the test behind them.
@@ -33,8 +33,6 @@ def read_with_test(
     ----------
     labels, test
         Files of labels; None: there are none for the test.
-    in_order
-        Gives the labels of the test in the order of the names.
     reading
         Options of `read_labels`.
 
@@ -72,9 +70,43 @@ def read_with_test(
             f"the first is {twice[0]!r}; a model is tested on rows that it was not fitted on: take "
             f"{agree(len(twice), 'it', 'them')} out of one of the two.",
         )
-    parts = [fitted.values, in_order(fitted.names, kept, test)]
+    parts = [fitted.values, labels_for(fitted.names, kept, test)]
     if any(map(sparse.issparse, parts)):
         values: Any = sparse.vstack([known_labels(part) for part in parts], format="csr")
     else:
         values = np.vstack(parts)
     return fitted._replace(values=values, ids=tuple(ids)), fitted.values.shape[0]
+
+
+def labels_for(
+    names: Sequence[str],
+    labels: Labels,
+    path: Path,
+    cells: str = "blank cells for missing labels",
+) -> Any:
+    """Put the label columns into the order of the model's attributes; others are left out.
+
+    Parameters
+    ----------
+    names
+        Of the attributes.
+    labels
+        As they were read from the path.
+    path
+        For messages.
+    cells
+        What the cells of a column hold that is to be added.
+    """
+    index = NameIndex(labels.names)
+    places = [index.place(name) for name in names]
+    missing = [name for name, place in zip(names, places, strict=True) if place is None]
+    if missing:
+        raise InputError(
+            path,
+            f"no column for {len(missing)} of the model's {counted(len(names), 'attribute')}, the "
+            f"first is {missing[0]!r}; add it ({cells}), or "
+            f"{index.advice(missing[0])}",
+            line=1,
+        )
+    kept = [place for place in places if place is not None]
+    return labels.values[:, kept]

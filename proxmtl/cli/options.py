@@ -1,4 +1,4 @@
-"""Options that several commands have, in groups, and those that others rule out.
+"""Options that several commands have, in groups.
 
 A command names the groups among its parameters; see `proxmtl.cli.option_groups`.
 """
@@ -8,17 +8,15 @@ A command names the groups among its parameters; see `proxmtl.cli.option_groups`
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
-from proxmtl.cli.image_options import IMAGE_OPTIONS, given_options, holds_images
-from proxmtl.cli.option_names import option_of
-from proxmtl.cli.option_values import latents_of, strength_of, threshold_of
+from proxmtl.cli.option_rules import PAPERS
+from proxmtl.cli.option_values import memory_of, strength_of
 
 __all__ = [
     "SEEDS",
@@ -40,14 +38,10 @@ __all__ = [
     "Seed",
     "SingleTask",
     "SplitOptions",
+    "Standardize",
     "StrengthOptions",
     "TaskColumn",
-    "chosen_auto",
-    "latents_of",
     "model_option",
-    "refuse_ignored",
-    "strength_of",
-    "threshold_of",
 ]
 
 SEEDS = 2**63 - 1
@@ -99,6 +93,14 @@ NumberOfLatents = Annotated[
     int | None, model_option(help="Upper bound K; default min(M, D).", min=1)
 ]
 Balanced = Annotated[bool, model_option("--balanced", help="Weigh both classes equally.")]
+Standardize = Annotated[
+    bool,
+    model_option(
+        "--standardize/--no-standardize",
+        help="Whether each feature is scaled to unit variance. Where few features carry the "
+        "signal, on a scale of its own, and many carry noise, try without.",
+    ),
+]
 SingleTask = Annotated[
     float | None,
     model_option(
@@ -161,6 +163,25 @@ class MatchOptions:
     match: Match = "auto"
     min_positives: MinPositives = 0
     memory: Memory = None
+
+    def check(
+        self, samples: SampleOptions, groups: Path | None, *, skip_corrupt: bool = False
+    ) -> None:
+        """Raise if the tables can't be used, before what is heavy is imported."""
+        from proxmtl.cli.tables import check_tables
+
+        memory_of(self.memory)
+        check_tables(
+            samples.features,
+            samples.labels,
+            samples.test,
+            groups,
+            match=self.match,
+            min_positives=self.min_positives,
+            id_column=self.id_column,
+            task_column=self.task_column,
+            skip_corrupt=skip_corrupt,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +260,7 @@ class StrengthOptions:
 
     def papers(self) -> dict[str, Any]:
         """Give those of the paper's strengths that were given."""
-        given = {name: getattr(self, name) for name in _PAPERS}
+        given = {name: getattr(self, name) for name in PAPERS}
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -256,126 +277,3 @@ class ScoringOptions:
     skip_corrupt: Annotated[
         bool, _image_option("--skip-corrupt", help="Leave out images that can't be read.")
     ] = False
-
-
-class _Rule(NamedTuple):
-    """Options that do nothing where a condition on all of them holds, and what they are of."""
-
-    holds: Callable[[dict[str, Any]], bool]
-    names: tuple[str, ...]
-    why: str
-    advice: str = "leave one of them out"
-
-
-_PAPERS = ("group_strength", "l1_strength", "frobenius_strength")
-_STRENGTHS = ("shared_strength", *_PAPERS, "own_strength")
-_SINGLE = "an option of the latent model, not of --single-task"
-
-
-def _by_hypergradient(given: dict[str, Any]) -> bool:
-    method = given["method"]
-    return bool(method == "hypergradient" or (method == "auto" and given["model"] != "latent"))
-
-
-_INSTEAD_OF_HOLDOUT = _Rule(
-    lambda given: given["test"] is not None,
-    ("holdout",),
-    "in place of --test, whose rows are scored",
-)
-_INSTEAD_OF_SHARED = _Rule(
-    lambda given: any(given[name] is not None for name in _PAPERS),
-    ("shared_strength",),
-    "in place of the paper's three strengths",
-)
-
-_OF_IMAGES = _Rule(
-    lambda given: not holds_images(given["features"]),
-    IMAGE_OPTIONS,
-    "an option of images, and what is given are features",
-    "leave it out",
-)
-_RULES = {
-    "fit": (
-        _Rule(
-            lambda given: given["auto"],
-            (*_STRENGTHS, "n_latents", "single_task", "algorithm"),
-            "an option of a model of given strengths, not of --auto, which chooses them",
-        ),
-        _Rule(
-            lambda given: given["single_task"] is not None,
-            (*_STRENGTHS, "n_latents", "algorithm"),
-            _SINGLE,
-        ),
-        _INSTEAD_OF_SHARED,
-        _INSTEAD_OF_HOLDOUT,
-        _OF_IMAGES,
-        _Rule(
-            lambda given: not given["auto"],
-            ("threshold", "latent"),
-            "an option of --auto",
-            "add that, or leave it out",
-        ),
-    ),
-    "train": (
-        _Rule(lambda given: given["single_task"] is not None, (*_STRENGTHS, "n_latents"), _SINGLE),
-        _INSTEAD_OF_SHARED,
-        _Rule(
-            lambda given: given["frozen"],
-            ("epochs", "batch_size", "learning_rate", "augment", "flips", "workers"),
-            "an option of the training of networks, which --frozen leaves out",
-        ),
-        _Rule(
-            lambda given: given["augment"] == "none",
-            ("flips",),
-            "an option of --augment crops or krizhevsky, not of none",
-        ),
-        _Rule(
-            lambda given: given["network"].startswith("alexnet"),
-            ("side",),
-            "an option of other networks: this one takes 224 pixels",
-        ),
-    ),
-    "tune": (
-        _INSTEAD_OF_HOLDOUT,
-        _OF_IMAGES,
-        _Rule(
-            _by_hypergradient,
-            ("points", "folds", "one_standard_error", "trials"),
-            "an option of --method grid, not of hypergradients",
-        ),
-        _Rule(
-            lambda given: given["folds"] == 1,
-            ("one_standard_error",),
-            "an option of several folds (--folds 5, say), over which the error is taken",
-        ),
-    ),
-    "demo": (
-        _Rule(lambda given: given["cnn"], ("n_splits",), "not of --cnn, which has one split"),
-        _Rule(lambda given: not given["cnn"], ("epochs",), "an option of the networks of --cnn"),
-    ),
-}
-
-
-def refuse_ignored(ctx: typer.Context) -> None:
-    """Stop at an option of a command that was given and would be ignored.
-
-    Raises
-    ------
-    ValueError
-        That names it and says what it is an option of.
-    """
-    given = given_options(ctx)
-    for rule in _RULES[str(ctx.command.name)]:
-        for name in rule.names if rule.holds(ctx.params) else ():
-            if name in given:
-                shown = option_of(ctx.command, name, off=ctx.params[name] is False)
-                raise ValueError(f"{shown}: this is {rule.why}; {rule.advice}.")
-
-
-def chosen_auto(ctx: typer.Context) -> bool:
-    """Whether strengths are chosen by cross-validation: if asked for, and for images by default."""
-    asked: bool | None = ctx.params["auto"]
-    if asked is not None:
-        return asked
-    own = given_options(ctx).intersection((*_STRENGTHS, "n_latents", "single_task", "algorithm"))
-    return not own and holds_images(ctx.params["features"])

@@ -29,8 +29,9 @@ from proxmtl.io.atomic import write_text
 from proxmtl.io.identity import write_fitted_rows
 from proxmtl.io.names import METRICS_FILE, PREDICTIONS_FILE, SPLIT_FILE
 from proxmtl.label_arrays import SparseLabels
+from proxmtl.label_coding import numbers_by_attribute
 from proxmtl.report.tables import figures_table, group_table
-from proxmtl.report.verdict import without_weights, zero_attributes
+from proxmtl.report.verdict import few_positives, without_weights, zero_attributes
 from proxmtl.result import Status
 from proxmtl.row_sources import FeatureRows, rows_of
 
@@ -60,6 +61,8 @@ class Outcome(NamedTuple):
     """What a model that chose whether to share found."""
     zero: str | None = None
     """Which attributes have no weights, and what to do."""
+    few: tuple[str, ...] = ()
+    """Which attributes were scored on few positive labels."""
 
 
 def write_fitted(
@@ -164,7 +167,9 @@ def write_fitted(
             "fitted_rows.npy",
             lambda: write_fitted_rows(folder, _rows(data.X, train), names),
         )
-    return Outcome(means, on, report, _sharing(model), _zero(model, data.names, config))
+    few = few_positives(data.names, numbers_by_attribute(data.Y[test])[0]) if len(test) else ()
+    zero = _zero(model, data.names, config)
+    return Outcome(means, on, report, _sharing(model), zero, tuple(few))
 
 
 def _probabilities(model: LinearModel, scores: NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -203,8 +208,8 @@ def show_outcome(console: Console, outcome: Outcome, out: Path) -> None:
         console.print(group_table(outcome.means, title=f"Scores on {outcome.on}"))
     found = {} if outcome.sharing is None else {"sharing": outcome.sharing}
     console.print(figures_table({**summary_lines(outcome.report), **found}))
-    if outcome.zero is not None:
-        say_warning(outcome.zero)
+    for warning in (*outcome.few, *([] if outcome.zero is None else [outcome.zero])):
+        say_warning(warning)
     console.print(f"\nrun folder -> {shown_path(out)}")
 
 

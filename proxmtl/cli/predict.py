@@ -55,19 +55,22 @@ def predict(
 
       proxmtl predict runs/cnn photos --out predictions.csv --scores
     """
+    from proxmtl.io.model import read_model_kind
     from proxmtl.io.outputs import settle_file
+    from proxmtl.io.rows import check_match
 
     settle_file(out, force=force, inputs=(run, samples))
+    way = check_match(match)
+    read_model_kind(run)  # an error of the run comes before what is heavy is imported
 
     from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.scoring import Reading, open_run
-    from proxmtl.io.rows import check_ids, check_match
+    from proxmtl.io.rows import check_ids
     from proxmtl.text_tables import table_line
     from proxmtl.wording import counted
 
     opened = open_run(run)
-    way = check_match(match)
     reading = Reading(scoring, id_column, "samples", way, recognise=False)
     table, ids, _ = opened.scores(samples, reading)
     if match == "position":

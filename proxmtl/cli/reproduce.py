@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from proxmtl.naming import no_such
+
 if TYPE_CHECKING:
     from proxmtl.backbones.experiments.running import Progress
 
 __all__ = ["reproduce"]
 
-NAMES = "awa, clothing, mulan, tinyawa or wbcatt"
+TABLES = ("awa", "clothing", "mulan", "tinyawa", "wbcatt")
 
 
 def reproduce(
-    table: Annotated[str, typer.Argument(help=f"Data set: {NAMES}.", metavar="TABLE")],
+    table: Annotated[str, typer.Argument(help=f"Data set: {', '.join(TABLES)}.", metavar="TABLE")],
     *,
     data: Annotated[
         Path | None,
@@ -60,6 +62,10 @@ def reproduce(
 
       proxmtl reproduce wbcatt --data data --labels-per-attribute 25,50,100,200
     """
+    if table not in TABLES:
+        raise ValueError(f"TABLE: {no_such(table, TABLES)}")
+    numbers = _numbers(labels_per_attribute)
+
     from contextlib import ExitStack
 
     from proxmtl.backbones.experiments.cells import CellLog
@@ -78,7 +84,6 @@ def reproduce(
             for system in whole_table(chosen).systems:
                 console.print(f"{chosen.name}: {system.name:<12} {system.title}", markup=False)
         return
-    numbers = _numbers(labels_per_attribute)
     tables = chosen_tables(table, asked)
     folder = folder_of(table, data)
     command = f"proxmtl reproduce {table}"

@@ -11,13 +11,8 @@ from scipy.sparse import issparse
 
 from proxmtl.cli.console import say_note, say_warning
 from proxmtl.cli.image_options import holds_images
-from proxmtl.cli.inputs import (
-    features_for,
-    labels_for,
-    pair_scores_of,
-    scores_of,
-    torch_device,
-)
+from proxmtl.cli.inputs import features_for, pair_scores_of, scores_of, torch_device
+from proxmtl.cli.labels_of_test import labels_for
 from proxmtl.cli.progress import item_progress
 from proxmtl.cli.run import given_groups
 from proxmtl.estimators import load_model

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from proxmtl.groups import Groups
 
-__all__ = ["Chosen", "Search", "by_grid", "by_hypergradient", "convex_names", "make_model"]
+__all__ = ["Chosen", "Search", "by_grid", "by_hypergradient", "make_model"]
 
 PRODUCTS = (1e-9, 1e-5)
 """Range of mu gamma, for the mean loss and standardised features."""
@@ -80,11 +80,6 @@ class Search(NamedTuple):
     """Rows with yes or with no of each attribute, whichever are fewer, the ones held out too."""
 
 
-def convex_names() -> list[str]:
-    """Names of the models that are one convex problem."""
-    return [name for name, row in BASELINES.items() if row.decomposition == "free"]
-
-
 def make_model(
     name: str,
     groups: Groups | None,
@@ -93,6 +88,7 @@ def make_model(
     n_latents: int | None,
     own_strength: Relative = "auto",
     balanced: bool,
+    standardize: bool = True,
     max_passes: int,
     seed: int,
 ) -> Any:
@@ -101,6 +97,7 @@ def make_model(
         "class_weight": "balanced" if balanced else None,
         "max_passes": max_passes,
         "label_names": labels,
+        "standardize": standardize,
     }
     if name in BASELINES:
         for option, given in (

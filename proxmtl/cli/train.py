@@ -14,6 +14,8 @@ import typer
 
 from proxmtl.cli import options
 from proxmtl.cli.option_groups import grouped_options
+from proxmtl.cli.option_rules import refuse_ignored
+from proxmtl.cli.option_values import LOSSES, NETWORKS, check_word
 
 __all__ = ["HeadOptions", "LabelledImages", "NetworkOptions", "TrainingOptions", "train"]
 
@@ -43,6 +45,19 @@ class LabelledImages:
         Path | None,
         _image_option(help="Folder for decoded pixels, mapped instead of held in memory."),
     ] = None
+
+    def check(self) -> None:
+        """Raise if the files can't be used, before what is heavy is imported."""
+        from proxmtl.cli.tables import check_tables
+
+        check_tables(
+            self.images,
+            self.labels,
+            groups=self.groups,
+            min_positives=self.min_positives,
+            id_column=self.id_column,
+            skip_corrupt=self.skip_corrupt,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +194,13 @@ def train(
       proxmtl train photos -l labels.csv -g groups.toml -o runs/lite0 --network efficientnet_lite0
       --side 128 --shared-stages 9 --frozen-stages 4 --channels-last --learning-rate 0.001
     """
-    options.refuse_ignored(ctx)
+    refuse_ignored(ctx)
+    if ":" not in network.network:  # of a library, which may not be installed
+        check_word("network", network.network, (*NETWORKS, "torchvision:NAME", "timm:NAME"))
+    check_word("loss", head.loss, LOSSES)
+    check_word("augment", training.augment, ("crops", "krizhevsky", "none"))
+    strengths.parameters()
+    images.check()
 
     from proxmtl.cli.run_page import wants_page
 

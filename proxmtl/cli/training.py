@@ -23,7 +23,7 @@ from proxmtl.backbones.training import (
 )
 from proxmtl.backbones.training.events import EVENT_FOLDER, EventLog, require_tensorboard
 from proxmtl.backbones.training.head import attribute_signs
-from proxmtl.cli.console import keeping, make_console, shown_path, step_progress
+from proxmtl.cli.console import keeping, make_console, say_warning, shown_path, step_progress
 from proxmtl.cli.fitted_attributes import attributes_to_fit, check_classes, split_rows
 from proxmtl.cli.inputs import read_groups, torch_device
 from proxmtl.cli.parts import Parts
@@ -46,11 +46,14 @@ from proxmtl.io.seal import seal_folder
 from proxmtl.latent import LatentMTL
 from proxmtl.latent.strengths import RelativeStrengths
 from proxmtl.report.tables import group_table
+from proxmtl.report.verdict import few_positives
 from proxmtl.sources import Source, sources_read
 from proxmtl.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     from proxmtl.backbones.training import Epoch, Head
     from proxmtl.cli.options import SplitOptions, StrengthOptions
@@ -286,11 +289,20 @@ def _train(
     console.print(group_table(means, title=f"Scores on {on}"))
     joint = request.solved.single_task is None
     console.print(summary(trainer.history, joint=joint), soft_wrap=True)
-    rejected = undone(trainer.history, config.learning_rate)
-    if rejected:
-        console.print(rejected, soft_wrap=True)
+    _say_what_to_doubt(trainer, table.names, table.labels[test])
     console.print(f"\nrun folder -> {shown_path(out)}")
     parts.tell(out, "the same command without --force" if force else "the same command")
+
+
+def _say_what_to_doubt(
+    trainer: Trainer, names: tuple[str, ...], scored: NDArray[np.float64]
+) -> None:
+    """Warn of attributes with few positive labels among those held out, and of undone epochs."""
+    for warning in few_positives(names, np.sum(scored > 0, axis=0)) if len(scored) else ():
+        say_warning(warning)
+    rejected = undone(trainer.history, trainer.config.learning_rate)
+    if rejected:
+        make_console().print(rejected, soft_wrap=True)
 
 
 def _save_page(staging: Path, out: Path, parts: Parts, trainer: Trainer, *, wanted: bool) -> None:

@@ -12,6 +12,9 @@ import typer
 from proxmtl.cli import options
 from proxmtl.cli.image_options import ImageOptions
 from proxmtl.cli.option_groups import grouped_options
+from proxmtl.cli.option_rules import refuse_ignored
+from proxmtl.cli.option_values import CONVEX, check_word, strength_of
+from proxmtl.cli.ranks import several
 
 __all__ = ["tune"]
 
@@ -36,6 +39,7 @@ def tune(
     own_strength: options.OwnStrength = "auto",
     n_latents: options.NumberOfLatents = None,
     balanced: options.Balanced = False,
+    standardize: options.Standardize = True,
     method: Annotated[
         str,
         _search_option(
@@ -93,25 +97,12 @@ def tune(
 
       proxmtl tune photos -l labels.csv -o runs/ridge --model logistic-ridge
     """
-    options.refuse_ignored(ctx)
+    refuse_ignored(ctx)
     run.check()
-
-    from proxmtl.cli.console import make_console
-    from proxmtl.cli.fitted_attributes import fewest
-    from proxmtl.cli.fitting import fitting
-    from proxmtl.cli.outcome import show_outcome
-    from proxmtl.cli.ranks import several
-    from proxmtl.cli.search import Search, by_grid, by_hypergradient, convex_names, make_model
-    from proxmtl.io.outputs import settle_folder
-    from proxmtl.wording import counted
-
-    convex = convex_names()
-    if model != LATENT and model not in convex:
-        raise ValueError(f"model: got {model!r}; use {', '.join([LATENT, *convex])}.")
+    check_word("model", model, (LATENT, *CONVEX))
+    check_word("method", method, ("auto", "hypergradient", "grid"))
     if method == "auto":
         method = "grid" if model == LATENT else "hypergradient"
-    if method not in ("hypergradient", "grid"):
-        raise ValueError(f"method: got {method!r}; use 'hypergradient', 'grid' or 'auto'.")
     if method == "hypergradient" and model == LATENT:
         raise ValueError(
             "method: the latent model is not convex and has no hypergradient here; use 'grid'."
@@ -121,7 +112,17 @@ def tune(
             "--method: hypergradients are followed one after another, in one process, and this is "
             "one of several; use 'grid', whose fits they can share, or start without torchrun."
         )
-    own = options.strength_of("own-strength", own_strength)
+    own = strength_of("own-strength", own_strength)
+    match.check(samples, groups, skip_corrupt=images.skip_corrupt)
+
+    from proxmtl.cli.console import make_console
+    from proxmtl.cli.fitted_attributes import fewest
+    from proxmtl.cli.fitting import fitting
+    from proxmtl.cli.outcome import show_outcome
+    from proxmtl.cli.search import Search, by_grid, by_hypergradient, make_model
+    from proxmtl.io.outputs import settle_folder
+    from proxmtl.wording import counted
+
     console = make_console()
     settle_folder(trials, "--trials", run.out)
     latent = model == LATENT
@@ -136,6 +137,7 @@ def tune(
             n_latents=n_latents,
             own_strength=own,
             balanced=balanced,
+            standardize=standardize,
             max_passes=max_passes,
             seed=split.seed,
         )

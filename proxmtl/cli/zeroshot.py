@@ -173,7 +173,7 @@ def _read_matrix(
     """Names of the classes, and 1 or 0 for each of the model's attributes."""
     import numpy as np
 
-    from proxmtl.cli.inputs import labels_for
+    from proxmtl.cli.labels_of_test import labels_for
     from proxmtl.io import InputError, read_labels
 
     rows = read_labels(path, id_column=id_column)

@@ -13,6 +13,7 @@ from proxmtl.estimators.standardize import Standardization
 if TYPE_CHECKING:
     import pandas as pd
 
+    from proxmtl.estimators.calibration import Calibrations
     from proxmtl.estimators.labels import EncodedLabels
     from proxmtl.estimators.refits import Refit
     from proxmtl.estimators.verdict import Pair
@@ -26,7 +27,7 @@ def without_sharing(
     held_out: NDArray[np.float32],
     *,
     labels: EncodedLabels,
-    weights: NDArray[np.floating],
+    calibrated: Calibrations,
     strengths: Pair,
     report: pd.DataFrame,
 ) -> Any:
@@ -40,8 +41,8 @@ def without_sharing(
         The fit of attributes alone.
     held_out
         Scores of held-out rows by the single-task candidate, (N, M), which calibrate it.
-    labels, weights
-        Labels of the rows, and their weights in the loss.
+    labels, calibrated
+        Labels of the rows, and calibrations on them.
     strengths
         Absolute strengths of that fit.
     report
@@ -50,7 +51,7 @@ def without_sharing(
     alone = copy.copy(model)
     alone.result_, alone.results_ = fitted.result, [fitted.result]
     alone.sharing_ = np.zeros_like(model.sharing_)
-    shift = alone._calibrate(held_out, labels, weights)  # noqa: SLF001 - same package
+    shift = alone._calibrate(held_out, labels, calibrated)  # noqa: SLF001 - same package
     alone._set_parts(fitted.coef)  # noqa: SLF001
     moments = Standardization(model.mean_, model.scale_)
     coef, alone.intercept_ = moments.fold(fitted.coef, fitted.intercept + shift)

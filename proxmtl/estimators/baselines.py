@@ -16,6 +16,7 @@ from proxmtl.estimators.penalised import (
     RidgeMTLClassifier,
 )
 from proxmtl.estimators.single_task import SingleTaskClassifier
+from proxmtl.naming import no_such
 
 __all__ = ["baseline_estimator"]
 
@@ -50,7 +51,7 @@ def baseline_estimator(name: str, groups: Any = None, **parameters: Any) -> Any:
         If there is no such model, or it needs groups and none are given.
     """
     if name not in BASELINES:
-        raise ValueError(f"baseline: got {name!r}; known are {', '.join(BASELINES)}.")
+        raise ValueError(f"baseline: {no_such(name, BASELINES)}")
     kind, defaults = _KINDS[name]
     given = {**defaults, **parameters}
     if BASELINES[name].grouped:

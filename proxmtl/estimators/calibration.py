@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logsumexp
 
-__all__ = ["Calibration", "calibration"]
+__all__ = ["Calibration", "Calibrations", "calibration"]
 
 Array = NDArray[np.float64]
 
@@ -36,6 +36,32 @@ class Calibration(NamedTuple):
     """Shape (M,)."""
     log_evidence: float
     """Logarithm of the likelihood of the labels, averaged over the prior of the sigmoids."""
+
+
+class Calibrations:
+    """Calibrations on the labels of a fit: scores that come again are not fitted again.
+
+    Candidates that score alike are told apart by their calibrations, and the one that is chosen,
+    often as the model without sharing too, needs its calibration once more.
+
+    Parameters
+    ----------
+    signs, weights
+        As for :func:`calibration`.
+    """
+
+    def __init__(self, signs: Array, weights: NDArray[np.floating]) -> None:
+        self._signs, self._weights = signs, weights
+        self._found: list[tuple[NDArray[np.floating], Calibration]] = []
+
+    def __call__(self, held_out: NDArray[np.floating]) -> Calibration:
+        """Return the calibration of held-out scores (N, M)."""
+        for scores, known in self._found:
+            if np.array_equal(scores, held_out, equal_nan=True):
+                return known
+        found = calibration(held_out, self._signs, self._weights)
+        self._found.append((held_out, found))
+        return found
 
 
 def calibration(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.utils.validation import check_is_fitted
 
-from proxmtl.estimators.calibration import calibration
+from proxmtl.estimators.calibration import Calibrations
 from proxmtl.estimators.classifier import LinearAttributeClassifier
 from proxmtl.estimators.cross_validated import OwnSearch, SharedSearch
 from proxmtl.estimators.inputs import each_task
@@ -38,18 +38,16 @@ class SearchedClassifier(LinearAttributeClassifier):
         return of_classes(scoring_of(self._given.scoring, SCORINGS))
 
     def _calibrate(
-        self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
+        self, held_out: NDArray[np.float32], labels: EncodedLabels, calibrated: Calibrations
     ) -> NDArray[np.float64]:
-        self.calibration_, shift, _ = calibration(held_out, labels.numbers, weights)
+        self.calibration_, shift, _ = calibrated(held_out)
         self.thresholds_ = chosen_thresholds(
             self._given.threshold, held_out + shift, labels, self.calibration_
         )
         return shift
 
-    def _evidence(
-        self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
-    ) -> float:
-        return calibration(held_out, labels.numbers, weights).log_evidence
+    def _evidence(self, held_out: NDArray[np.float32], calibrated: Calibrations) -> float:
+        return calibrated(held_out).log_evidence
 
     @property
     def decision_thresholds_(self) -> Array:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from proxmtl.estimators.alone import without_sharing
 from proxmtl.estimators.base import Array, LinearModel
+from proxmtl.estimators.calibration import Calibrations
 from proxmtl.estimators.clusters import groups_for, is_auto
 from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.grouping import resolve_groups
@@ -99,19 +100,17 @@ class OwnSearch(LinearModel):
         raise NotImplementedError
 
     def _calibrate(
-        self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
+        self, held_out: NDArray[np.float32], labels: EncodedLabels, calibrated: Calibrations
     ) -> Any:
         """Calibrate on the scores of held-out rows, (N, M); return shifts of the intercepts.
 
-        Weights are those of the loss, (N, M). Implemented by the classifier or regressor base.
+        Implemented by the classifier or regressor base.
         """
         raise NotImplementedError
 
-    def _evidence(
-        self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
-    ) -> float:
+    def _evidence(self, held_out: NDArray[np.float32], calibrated: Calibrations) -> float:
         """How well the scores of held-out rows tell the labels, where candidates score alike."""
-        del held_out, labels, weights
+        del held_out, calibrated
         return 0.0
 
     def _paths(self) -> list[list[Pair]]:
@@ -206,10 +205,10 @@ class OwnSearch(LinearModel):
             groups = groups_for("auto", problem, posed.sample_weight, self.label_names_)
         passes = found.passes + problem.counts.passes
         units = self._strength_units(problem, groups, posed.sample_weight)
-        weights = X.label_weights(posed)
+        calibrated = Calibrations(labels.numbers, X.label_weights(posed))
         deciding: dict[str, Any] = {
             "one_standard_error": given.one_standard_error,
-            "evidence": lambda held_out: self._evidence(held_out, labels, weights),
+            "evidence": lambda held_out: self._evidence(held_out, calibrated),
         }
         alone, shared = (
             best_of(candidates, found, shared=kind, **deciding) for kind in (False, True)
@@ -232,7 +231,7 @@ class OwnSearch(LinearModel):
         self.result_ = min(reversed(self.results_), key=lambda result: result.status.ok)
         self._set_parts(coef)
         held_out = np.take_along_axis(found.held_out, chosen[None, None, :], axis=0)[0]
-        shift = self._calibrate(held_out, labels, weights)
+        shift = self._calibrate(held_out, labels, calibrated)
         lines = report(found, (alone, shared), self.sharing_, labels)
         lines["shared_strength"], lines["own_strength"] = strengths.T
         names = self.label_names_ if self.label_names_ is not None else range(n_attributes)
@@ -248,7 +247,7 @@ class OwnSearch(LinearModel):
                 fitted,
                 found.held_out[alone],
                 labels=labels,
-                weights=weights,
+                calibrated=calibrated,
                 strengths=pairs[alone],
                 report=report(found, (alone, shared), np.zeros_like(self.sharing_), labels),
             )

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from proxmtl.estimators.calibration import Calibrations
 from proxmtl.estimators.cross_validated import OwnSearch, SharedSearch
 from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.regressor import LinearAttributeRegressor
@@ -31,9 +32,9 @@ class SearchedRegressor(LinearAttributeRegressor):
         return of_values(scoring, units if callable(self.scoring) else None)
 
     def _calibrate(
-        self, held_out: NDArray[np.float32], labels: EncodedLabels, weights: NDArray[np.floating]
+        self, held_out: NDArray[np.float32], labels: EncodedLabels, calibrated: Calibrations
     ) -> float:
-        del held_out, labels, weights
+        del held_out, labels, calibrated
         return 0.0
 
 

@@ -11,6 +11,7 @@ from scipy.special import log_expit
 from scipy.stats import rankdata
 
 from proxmtl.estimators.labels import TargetUnits
+from proxmtl.naming import no_such
 
 __all__ = [
     "REAL_SCORINGS",
@@ -91,7 +92,7 @@ def scoring_of(given: str | Scoring, known: Mapping[str, Scoring]) -> Scoring:
     if callable(given):
         return given
     if given not in known:
-        raise ValueError(f"scoring: got {given!r}; use one of {', '.join(map(repr, known))}.")
+        raise ValueError(f"scoring: {no_such(given, known)}")
     return known[given]
 
 

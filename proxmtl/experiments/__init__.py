@@ -17,7 +17,7 @@ from proxmtl.experiments.splits import (
     random_splits,
     sample_folds,
 )
-from proxmtl.experiments.stratify import stratified_folds
+from proxmtl.experiments.stratify import stratified_folds, stratified_split
 from proxmtl.experiments.zero_shot import (
     PlattCalibration,
     ZeroShot,
@@ -52,4 +52,5 @@ __all__ = [
     "same_signature",
     "sample_folds",
     "stratified_folds",
+    "stratified_split",
 ]

@@ -120,13 +120,7 @@ def random_splits(
         If a part would be empty, ``Y`` has another number of rows, or no draw had both classes
         of each attribute in training; the message names the attributes.
     """
-    n_test = round(n * test_fraction)
-    if not 0 < test_fraction < 1 or not 0 < n_test < n:
-        msg = (
-            f"test_fraction={test_fraction} of n={n} rows leaves an empty part; "
-            "give a fraction in (0, 1) that leaves at least one row on each side."
-        )
-        raise ValueError(msg)
+    n_test = test_size(n, test_fraction)
     if n_splits < 1 or max_draws < 1:
         msg = f"n_splits={n_splits} and max_draws={max_draws} must both be at least 1."
         raise ValueError(msg)
@@ -135,6 +129,18 @@ def random_splits(
         msg = f"Y has {labels.shape[0]} rows and n is {n}; give the labels of the rows to split."
         raise ValueError(msg)
     return [_draw(n, n_test, (seed, i), labels, max_draws) for i in range(n_splits)]
+
+
+def test_size(n: int, test_fraction: float) -> int:
+    """Rows of the test part; raise ``ValueError`` if a part of ``n`` rows would be empty."""
+    n_test = round(n * test_fraction)
+    if not 0 < test_fraction < 1 or not 0 < n_test < n:
+        msg = (
+            f"test_fraction={test_fraction} of n={n} rows leaves an empty part; "
+            "give a fraction in (0, 1) that leaves at least one row on each side."
+        )
+        raise ValueError(msg)
+    return n_test
 
 
 def _draw(n: int, n_test: int, key: tuple[int, int], Y: Any, max_draws: int) -> Split:

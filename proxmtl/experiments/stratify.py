@@ -1,4 +1,4 @@
-"""Iterative stratification of multi-label data: folds with similar frequencies of all labels."""
+"""Iterative stratification of multi-label data: parts with similar frequencies of all labels."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxmtl.experiments.labels import check_labels
-from proxmtl.experiments.splits import Split, check_folds, splits_by_fold
+from proxmtl.experiments.splits import Split, check_folds, splits_by_fold, test_size
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["stratified_folds"]
+__all__ = ["stratified_folds", "stratified_split"]
+
+COMMON = 500
+"""Rows with a label above which a split leaves the label to chance: the share of the test part then
+deviates by a tenth or less, and rows are dealt one by one."""
 
 
 def stratified_folds(Y: ArrayLike, n_folds: int = 5, seed: int = 0) -> list[Split]:
@@ -51,30 +55,92 @@ def stratified_folds(Y: ArrayLike, n_folds: int = 5, seed: int = 0) -> list[Spli
     fold_of = np.full(len(labels), -1)
     rng = np.random.default_rng(seed)
     has = np.concatenate([labels > 0, labels <= 0], axis=1)  # NaN is neither
-    _deal(has, fold_of, n_folds, rng)
+    wanted = np.full(n_folds, len(has) / n_folds)
+    wanted_of = np.repeat(has.sum(axis=0)[None, :] / n_folds, n_folds, axis=0)
+    for row in _deal(has, fold_of, wanted, wanted_of, rng):
+        fold = _neediest(wanted, wanted, rng)
+        fold_of[row] = fold
+        wanted[fold] -= 1
     return splits_by_fold(fold_of, n_folds)
 
 
+def stratified_split(Y: ArrayLike, test_fraction: float = 0.2, seed: int = 0) -> Split:
+    """Split rows into a training and a test part, both with every label that has two rows.
+
+    As :func:`stratified_folds`, for two parts of different sizes: the test part has its share of
+    each label, at least one row where the label has two or more. Labels of a single row go to the
+    training part. Where labels ask for more rows than the test part has, the rarest are served
+    first. Labels of more than 500 rows are left to chance.
+
+    Parameters
+    ----------
+    Y
+        (N, M) labels in {0, 1} or {-1, 1}; NaN = missing.
+    test_fraction
+        Share of the rows in the test part, in (0, 1); rounded to the nearest number of rows.
+    seed
+        Seed of the order of the rows and of ties.
+
+    Raises
+    ------
+    ValueError
+        If a label has another value, or a part would be empty.
+
+    References
+    ----------
+    Sechidis, Tsoumakas, Vlahavas, "On the stratification of multi-label data", 2011.
+    """
+    labels = check_labels(Y)
+    n, n_test = len(labels), test_size(len(labels), test_fraction)
+    rng = np.random.default_rng(seed)
+    has = np.concatenate([labels > 0, labels <= 0], axis=1)
+    has = has[:, has.sum(axis=0) <= COMMON]
+    count = has.sum(axis=0)
+    tested = np.clip(count * (n_test / n), np.minimum(1, count - 1), np.maximum(count - 1, 0))
+    side, room = np.full(n, -1), np.array([n - n_test, n_test], dtype=np.float64)
+    rest = _deal(has, side, room, np.stack([count - tested, tested]), rng, bounded=True)
+    side[rest] = 0
+    side[rest[: int(room[1])]] = 1
+    return Split(np.flatnonzero(side == 0), np.flatnonzero(side == 1))
+
+
 def _deal(
-    has: NDArray[np.bool_], fold_of: NDArray[np.int64], n_folds: int, rng: np.random.Generator
-) -> None:
-    wanted = np.full(n_folds, len(has) / n_folds)
-    wanted_of = np.repeat(has.sum(axis=0)[None, :] / n_folds, n_folds, axis=0)
+    has: NDArray[np.bool_],
+    fold_of: NDArray[np.int64],
+    wanted: NDArray[np.float64],
+    wanted_of: NDArray[np.float64],
+    rng: np.random.Generator,
+    *,
+    bounded: bool = False,
+) -> NDArray[np.int64]:
+    """Deal rows to folds, label by label from the rarest on; return those without a label.
+
+    Parameters
+    ----------
+    has
+        (N, L): which rows have which label.
+    fold_of
+        (N,): written for the rows that are dealt, -1 before.
+    wanted, wanted_of
+        (F,) and (F, L): rows that each fold lacks, in all and of each label; brought up to date.
+    bounded
+        Whether a fold takes no more rows than it wants.
+    """
     order = rng.permutation(len(has))
     left = has[order].sum(axis=0)
     while left.any():
         scarce = np.flatnonzero(left == left[left > 0].min())
         label = rng.choice(scarce)
         for row in order[has[order, label] & (fold_of[order] < 0)]:
-            fold = _neediest(wanted_of[:, label], wanted, rng)
+            needs = wanted_of[:, label]
+            if bounded:
+                needs = np.where(wanted >= 1, needs, -np.inf)
+            fold = _neediest(needs, wanted, rng)
             fold_of[row] = fold
             wanted[fold] -= 1
             wanted_of[fold, has[row]] -= 1
             left[has[row]] -= 1
-    for row in order[fold_of[order] < 0]:
-        fold = _neediest(wanted, wanted, rng)
-        fold_of[row] = fold
-        wanted[fold] -= 1
+    return order[fold_of[order] < 0]
 
 
 def _neediest(

@@ -90,11 +90,18 @@ def _pieces(thing: Any) -> Iterator[bytes | memoryview]:
         yield f"{type(thing).__name__} {len(thing)}".encode()
         for value in thing:
             yield from _pieces(value)
-    elif getattr(type(thing), "__repr__", None) is object.__repr__ and hasattr(thing, "__dict__"):
-        yield type(thing).__qualname__.encode()  # its repr is its address
+    elif _is_known_by_parts(thing):
+        yield type(thing).__qualname__.encode()
         yield from _pieces(vars(thing))
     else:
         yield repr(thing).encode()
+
+
+def _is_known_by_parts(thing: Any) -> bool:
+    """Whether the repr of an object is its address, or a summary (`proxmtl.shown.Shown`)."""
+    kind = type(thing)
+    summed = hasattr(kind, "_SHOWN") or getattr(kind, "__repr__", None) is object.__repr__
+    return summed and hasattr(thing, "__dict__")
 
 
 def _rows(samples: Any) -> Iterator[NDArray[Any]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from proxmtl.io.errors import InputError
-from proxmtl.naming import name_key
+from proxmtl.naming import name_key, no_such
 from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def check_match(match: str) -> Match:
     for known in get_args(Match):
         if match == known:
             return match  # type: ignore[return-value] # it is one of the three
-    raise ValueError(f"match: got {match!r}; use {', '.join(map(repr, get_args(Match)))}.")
+    raise ValueError(f"match: {no_such(match, get_args(Match))}")
 
 
 def join_rows(first: Rows, second: Rows, match: Match = "auto") -> Joined:

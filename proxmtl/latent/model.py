@@ -22,6 +22,7 @@ from proxmtl.latent.problem import LatentProblem
 from proxmtl.latent.result import Features, Labels, LatentResult, is_shared
 from proxmtl.latent.starts import INITS, made_start
 from proxmtl.losses import Loss, SquaredHinge, loss_of
+from proxmtl.naming import no_such
 from proxmtl.posing import design_of, observed_design
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.row_sources import is_rows
@@ -127,8 +128,7 @@ class LatentMTL:
             object.__setattr__(self, each.name, as_python(getattr(self, each.name)))
         object.__setattr__(self, "loss", loss_of(self.loss))
         if self.algorithm not in ALGORITHMS:
-            known = f"{', '.join(map(repr, ALGORITHMS[:-1]))} or {ALGORITHMS[-1]!r}"
-            raise ValueError(f"algorithm: got {self.algorithm!r}; use {known}.")
+            raise ValueError(f"algorithm: {no_such(self.algorithm, ALGORITHMS)}")
         if self.revive and self.algorithm not in ("auto", "gram"):
             raise ValueError(
                 f"revive: algorithm={self.algorithm!r} brings no latent back; leave revive out, or "

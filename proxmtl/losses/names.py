@@ -10,6 +10,7 @@ from proxmtl.losses.logistic import Logistic
 from proxmtl.losses.smoothed_hinge import SmoothedHinge
 from proxmtl.losses.squared import Squared
 from proxmtl.losses.squared_hinge import SquaredHinge
+from proxmtl.naming import no_such
 
 __all__ = ["LOSS_NAMES", "loss_of"]
 
@@ -33,11 +34,11 @@ def loss_of(given: Any) -> Loss:
     """
     if isinstance(given, Loss):
         return given
-    names = ", ".join(map(repr, LOSS_NAMES))
     if isinstance(given, str):
         if given not in LOSS_NAMES:
-            raise ValueError(f"loss: got {given!r}; known are {names}.")
+            raise ValueError(f"loss: {no_such(given, LOSS_NAMES)}")
         return LOSS_NAMES[given]
+    names = ", ".join(map(repr, LOSS_NAMES))
     kind = f"the class {given.__name__}" if isinstance(given, type) else f"a {type(given).__name__}"
     raise ValueError(
         f"loss: got {kind}; give an object such as SquaredHinge() or WestonWatkins(3), or a name: "

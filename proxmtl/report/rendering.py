@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import re
 from importlib import resources
 from typing import Any
 
@@ -28,6 +29,7 @@ def rendered(**content: Any) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_with_units,
     )
     folder = resources.files("proxmtl.report") / "templates"
     scripts = [vega_bundle(), (folder / "report.js").read_text(encoding="utf-8")]
@@ -37,6 +39,13 @@ def rendered(**content: Any) -> str:
         policy=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
         **content,
     )
+
+
+def _with_units(value: Any) -> Any:
+    """Keep a figure and its unit, ``99.9 %``, on one line."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", value)
 
 
 def _digest(script: str) -> str:

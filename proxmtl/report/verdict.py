@@ -269,24 +269,39 @@ def run_warnings(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> list[str]:
     if not run.metrics:
         found.append("The folder has no metrics_by_attribute.csv: the model could not be scored.")
     for table in tables[:1]:
-        without = [str(name) for name in table.index[~np.isfinite(table["ap"])]]
-        if without:
-            found.append(
-                "No AP, as no positive label was scored, and left out of the means: "
-                f"{some(without)}."
-            )
-        few = table.index[(table["positives"] < FEW) & np.isfinite(table["ap"])]
-        if len(few):
-            named = some([str(name) for name in few])
-            found.append(
-                f"{_of(len(few), len(table))} {agree(len(few), 'was', 'were')} scored on fewer "
-                f"than {FEW} positive labels; their intervals are wide: {named}."
-            )
+        names = [str(name) for name in table.index]
+        found += few_positives(names, table["positives"].to_numpy(float))
     left_out = run.config.get("match", {}).get("attributes_left_out") or []
     if left_out:
         found.append(f"Left out of the fit as too rare: {some([str(name) for name in left_out])}.")
     notes = run.config.get("search", {}).get("notes") or []
     return found + [str(note) for note in notes]
+
+
+def few_positives(names: Sequence[str], positives: NDArray[np.float64]) -> list[str]:
+    """Say which attributes were scored on no positive labels, or on few.
+
+    Parameters
+    ----------
+    names
+        Of the M attributes.
+    positives
+        (M,): positive labels that were scored.
+    """
+    found = []
+    without = [name for name, count in zip(names, positives, strict=True) if not count > 0]
+    if without:
+        found.append(
+            f"No AP, as no positive label was scored, and left out of the means: {some(without)}."
+        )
+    few = [name for name, count in zip(names, positives, strict=True) if 0 < count < FEW]
+    if few:
+        found.append(
+            f"{_of(len(few), len(names))} {agree(len(few), 'was', 'were')} scored on fewer "
+            f"than {FEW} positive labels; {agree(len(few), 'its', 'their')} "
+            f"{agree(len(few), 'interval is', 'intervals are')} wide: {some(few)}."
+        )
+    return found
 
 
 def _of(count: int, total: int) -> str:

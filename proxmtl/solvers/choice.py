@@ -11,8 +11,9 @@ from torch import Tensor
 from proxmtl.designs import SharedDesign
 from proxmtl.designs.columns import sparse_columns
 from proxmtl.designs.fused import FUSED
+from proxmtl.naming import no_such
 from proxmtl.problem import Problem
-from proxmtl.solvers.base import Solver
+from proxmtl.solvers.base import SOLVERS, Solver
 from proxmtl.solvers.block_newton import BlockNewton
 from proxmtl.solvers.coordinate_newton import CoordinateNewton
 from proxmtl.solvers.fista import FISTA
@@ -23,7 +24,7 @@ from proxmtl.solvers.prox_newton import ProxNewton
 from proxmtl.solvers.quasi_newton import LBFGS
 from proxmtl.state import State
 
-__all__ = ["TABLE", "Choice", "Row", "choose", "made"]
+__all__ = ["TABLE", "Choice", "Row", "choose", "made", "named_solver"]
 
 
 class Row(NamedTuple):
@@ -158,6 +159,23 @@ def _is_large(problem: Problem, weights: Tensor) -> bool:
     size = design.X.numel() * design.X.element_size()
     dense = design.X.layout == torch.strided and size >= FUSED
     return wide and dense and not problem.smooth_terms and R.as_elastic_net(weights) is not None
+
+
+def named_solver(name: str, tolerance: float = 0.0) -> Solver[Any, Any, Any] | None:
+    """Return the solver of a name with its defaults, in any case; None for ``"auto"``.
+
+    Raises
+    ------
+    ValueError
+        If no solver that is registered has this name.
+    """
+    known = {solver.lower(): kind for solver, kind in SOLVERS.items()}
+    asked = name.lower().replace("_", "").replace("-", "")
+    if asked == "auto":
+        return None
+    if asked not in known:
+        raise ValueError(f"solver: {no_such(name, ['auto', *sorted(SOLVERS, key=str.lower)])}")
+    return made(known[asked], tolerance)
 
 
 def made(solver: type[Solver[Any, Any, Any]], tolerance: float) -> Solver[Any, Any, Any]:

@@ -15,7 +15,7 @@ from extract_cases import Mixer, Squares
 from PIL import Image
 
 from proxmtl.backbones import extract, extract_to_file, feature_file
-from proxmtl.backbones.extract import digest
+from proxmtl.backbones.extraction import digest
 from proxmtl.backbones.feature_file import FeatureFile
 from proxmtl.io import InputError, load_features
 

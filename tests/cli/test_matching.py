@@ -76,7 +76,7 @@ def test_names_on_one_side_end_the_command_unless_the_position_is_asked_for(
     assert "Error" in err
     code, _, err = program(*call, "--match", "name")
     assert code == 2
-    assert "match: got 'name'; use 'auto', 'id', 'position'" in err
+    assert "match: got 'name'; use 'auto', 'id' or 'position'" in err
     assert program(*call, "--match", "position")[0] == 0
 
 
@@ -139,12 +139,12 @@ def test_attributes_that_no_split_can_serve_are_all_named_at_once(program, files
     rows = pd.DataFrame({name: np.arange(80) == i for i, name in enumerate(rare)})
     rows.assign(common=np.arange(80) % 2).to_csv(files / "few.csv", index=False)
     call = ("fit", "x.npy", "-l", "few.csv", "-o", "run", *QUICK)
-    code, _, err = program(*call)
+    code, _, err = program(*call, "--holdout", "0.5")
     assert code == 2
-    assert "--holdout 0.2: no split was found" in err
-    assert all(repr(name) in err for name in rare)
+    assert "--holdout 0.5: that leaves 40 rows to fit on, without a yes or a no of 'rare" in err
+    assert sum(repr(name) in err for name in rare) == 20  # each row has a yes of one of the 60
     assert "'common'" not in err
-    assert program(*call, "--min-positives", "5")[0] == 0
+    assert program(*call, "--holdout", "0.5", "--min-positives", "5")[0] == 0
 
 
 @pytest.mark.filterwarnings("always:.* row without text")

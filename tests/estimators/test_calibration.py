@@ -8,7 +8,7 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
 from proxmtl.estimators import SingleTaskClassifierCV
-from proxmtl.estimators.calibration import _Labels, _posterior, calibration
+from proxmtl.estimators.calibration import Calibrations, _Labels, _posterior, calibration
 from proxmtl.estimators.search import Searched
 from proxmtl.estimators.verdict import best_of
 
@@ -166,3 +166,35 @@ def test_of_many_candidates_with_the_best_score_some_are_compared():
     pairs = [(np.inf, 0.1**k) for k in range(15)]
     assert best_of(pairs, found, shared=False, evidence=evidence) == 9
     assert seen == [0, 3, 6, 9, 12]
+
+
+def test_scores_that_come_again_are_calibrated_once(monkeypatch):
+    fitted = []
+
+    def counted(*given):
+        fitted.append(given[0])
+        return calibration(*given)
+
+    monkeypatch.setattr("proxmtl.estimators.calibration.calibration", counted)
+    z, signs = drawn(np.random.default_rng(0), 40, [1.0, 2.0], 0.0)
+    z[3, 1] = np.nan
+    known = Calibrations(signs, np.ones_like(signs))
+    first = known(z)
+    assert known(z.copy()) is first
+    known(2 * z)
+    assert len(fitted) == 2
+
+
+def test_a_fit_calibrates_each_candidate_once(monkeypatch):
+    """Also where candidates tie, so that their calibrations decide, and as the model alone."""
+    seen = []
+
+    def counted(held_out, *given):
+        seen.append(held_out.tobytes())
+        return calibration(held_out, *given)
+
+    monkeypatch.setattr("proxmtl.estimators.calibration.calibration", counted)
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(60, 3))
+    SingleTaskClassifierCV(random_state=0).fit(X, X[:, :2] + 0.3 * rng.normal(size=(60, 2)) > 0)
+    assert len(set(seen)) == len(seen) >= 1

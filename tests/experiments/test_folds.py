@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
 
-from proxmtl.experiments import class_folds, one_class_attributes, sample_folds, stratified_folds
+from proxmtl.experiments import (
+    class_folds,
+    one_class_attributes,
+    sample_folds,
+    stratified_folds,
+    stratified_split,
+)
 
 
 def counts(splits, has):
@@ -76,6 +82,45 @@ def test_stratified_folds_are_far_more_even_than_random_ones():
         assert one_class_attributes(Y, split.train) == []
 
 
+@examples(40)
+@given(seed=st.integers(0, 1000), fraction=st.sampled_from([0.1, 0.2, 0.5]))
+def test_a_split_has_both_classes_on_both_sides(seed, fraction):
+    """Rarest labels of 2 rows each, as many as the test part has room for."""
+    rng = np.random.default_rng(seed)
+    Y = (rng.random((100, 8)) < rng.choice([0.02, 0.05, 0.3, 0.95], 8)).astype(float)
+    Y[:2], Y[2:4] = 1, 0
+    Y[rng.random(Y.shape) < 0.1] = np.nan
+    train, test = stratified_split(Y, fraction, seed)
+    assert sorted([*train, *test]) == list(range(100))
+    assert len(test) == round(100 * fraction)
+    for has in (Y > 0, Y <= 0):
+        several = has.sum(axis=0) >= 2
+        assert has[train].any(axis=0)[has.any(axis=0)].all()
+        assert has[test].any(axis=0)[several].all()
+    again = stratified_split(Y, fraction, seed)
+    assert np.array_equal(again.test, test)
+
+
+def test_a_split_deals_what_is_rare_and_fills_up_at_random():
+    Y = np.zeros((4000, 2))
+    Y[:2000, 0] = 1  # neither class is rare
+    Y[[5, 3000], 1] = 1
+    train, test = stratified_split(Y, 0.2, seed=3)
+    assert len(test) == 800
+    assert Y[test, 1].sum() == Y[train, 1].sum() == 1
+    # hypergeometric: mean 400, standard deviation 12.6
+    assert abs(Y[test, 0].sum() - 400) < 4 * 12.7
+    assert not np.array_equal(stratified_split(Y, 0.2, seed=4).test, test)
+
+
+def test_labels_that_ask_for_more_than_the_test_part_has():
+    Y = np.zeros((20, 10))
+    Y[np.arange(20), np.arange(20) // 2] = 1  # 10 attributes of 2 rows, 2 rows to test on
+    train, test = stratified_split(Y, 0.1)
+    assert len(test) == 2
+    assert one_class_attributes(Y, train) == []
+
+
 def test_rows_without_labels_are_spread():
     Y = np.full((20, 2), np.nan)
     Y[:4] = [[0, 1], [1, 0], [0, 1], [1, 0]]
@@ -110,6 +155,7 @@ def test_class_folds_share_no_class(classes, folds, seed):
         (lambda: class_folds(["a", "a", "b"], 3), "2 classes"),
         (lambda: class_folds(np.eye(3), 2), "one class a row"),
         (lambda: stratified_folds(np.full((4, 1), 7.0), 2), "7"),
+        (lambda: stratified_split(np.eye(3), 0.1), "leaves an empty part"),
     ],
 )
 def test_impossible_folds_are_refused(make, message):

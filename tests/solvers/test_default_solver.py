@@ -53,8 +53,8 @@ def test_auto_is_the_default_and_says_what_it_takes_and_why():
     named = pm.minimize(problem, pm.FISTA(), stop=pm.MaxIterations(3))
     assert (named.solver, named.solver_reason) == ("FISTA", "")
     assert "by FISTA after 3 iterations" in repr(named)
-    with pytest.raises(ValueError, match=r"solver: got 'fista'; give .* or \"auto\""):
-        pm.minimize(problem, "fista")
+    with pytest.raises(ValueError, match=r"solver: got 3; give a Solver object, .* or \"auto\""):
+        pm.minimize(problem, 3)
 
 
 PENALTIES = {
@@ -186,3 +186,28 @@ def test_costs_add_up():
     assert Cost(bytes=REFERENCE.bytes).seconds() == pytest.approx(1)
     assert Cost(calls=1 / REFERENCE.call).seconds() == pytest.approx(1)
     assert cost_of_iteration(ridge(), pm.NewtonCholesky()) is None
+
+
+def test_solvers_are_taken_by_name():
+    problem = pm.Problem.of(*arrays(), pm.L1(0.01))
+    for name in ("fista", "FISTA", "Prox_Newton"):
+        result = pm.minimize(problem, name, max_iter=2)
+        assert result.solver.lower() == name.lower().replace("_", "")
+        assert result.solver_reason == ""
+    assert pm.minimize(problem, "Auto", max_iter=2).solver_reason
+    with pytest.raises(ValueError, match=r"solver: got 'fistaa'; .* Did you mean 'FISTA'\?"):
+        pm.minimize(problem, "fistaa")
+
+
+def test_passes_are_limited_by_the_default_rule():
+    problem = pm.Problem.of(*arrays(), pm.L1(0.01))
+    result = pm.minimize(problem, "pgd", tol=1e-14, max_passes=12)
+    assert result.status.name == "BUDGET"
+    assert result.passes <= 12
+    with pytest.raises(ValueError, match="max_passes: are those of the default rule"):
+        pm.minimize(problem, stop=pm.MaxIterations(1), max_passes=12)
+
+
+def arrays():
+    X = torch.randn(30, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return X, X[:, :2] > 0

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import arff
 
+from proxmtl.naming import no_such
+
 from .location import require
 
 __all__ = ["MULAN_LABELS", "MultiLabel", "load_mulan"]
@@ -68,7 +70,7 @@ def load_mulan(folder: str | Path, name: str) -> MultiLabel:
         If the set is unknown, or a file can't be read; the message names it.
     """
     if name not in MULAN_LABELS:
-        raise ValueError(f"name: got {name!r}; known are {', '.join(MULAN_LABELS)}.")
+        raise ValueError(f"name: {no_such(name, MULAN_LABELS)}")
     root = require(Path(folder), "the folder of MULAN's sets")
     whole = _find(root, name, name)
     parts = [whole] if whole else [_find(root, name, f"{name}-{part}") for part in PARTS]

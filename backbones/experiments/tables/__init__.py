@@ -14,6 +14,7 @@ from proxmtl.backbones.experiments.tables.clothing import CLOTHING
 from proxmtl.backbones.experiments.tables.mulan import MULAN
 from proxmtl.backbones.experiments.tables.tiny_awa import TINY_SEEN, TINY_UNSEEN
 from proxmtl.backbones.experiments.tables.wbcatt import WBCATT
+from proxmtl.naming import no_such
 
 __all__ = ["EXPERIMENTS", "Experiment", "chosen_tables", "folder_of", "whole_table"]
 
@@ -44,7 +45,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 def _named(name: str) -> Experiment:
     if name not in EXPERIMENTS:
-        raise ValueError(f"TABLE: got {name!r}; known are {', '.join(EXPERIMENTS)}.")
+        raise ValueError(f"TABLE: {no_such(name, EXPERIMENTS)}")
     return EXPERIMENTS[name]
 
 
@@ -69,7 +70,7 @@ def chosen_tables(name: str, systems: Sequence[str] | None) -> list[Table]:
     known = {system.name: None for table in tables for system in table.systems}
     for each in systems:
         if each not in known:
-            raise ValueError(f"systems: got {each!r}; {name} has {', '.join(known)}.")
+            raise ValueError(f"systems: {no_such(each, known)}")
     chosen = [replace(t, systems=tuple(s for s in t.systems if s.name in systems)) for t in tables]
     return [table for table in chosen if table.systems]
 

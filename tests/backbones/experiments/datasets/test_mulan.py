@@ -46,7 +46,7 @@ def test_damaged_files_are_named(tmp_path, content, message):
 
 
 def test_unknown_sets_and_missing_parts(tmp_path):
-    with pytest.raises(ValueError, match="got 'imdb'; known are"):
+    with pytest.raises(ValueError, match="got 'imdb'; use"):
         load_mulan(tmp_path, "imdb")
     (tmp_path / "emotions-train.arff").write_text(TRAIN)
     with pytest.raises(FileNotFoundError, match=r"emotions-test\.arff isn't there"):

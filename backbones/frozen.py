@@ -110,8 +110,8 @@ def load_network(
         if not str(error).startswith("network: got"):
             raise
         raise ValueError(
-            f"{str(error).rstrip('.')}, an .npz file of a quantized network, or a run folder of "
-            "proxmtl train."
+            f"{error} An .npz file of a quantized network or a run folder of proxmtl train will "
+            "do, too."
         ) from error
 
 

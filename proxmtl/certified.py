@@ -305,36 +305,25 @@ class Certified(OnData):
 
     @property
     def has_gap(self) -> bool:
-        """Whether a dual feasible point can be constructed, so that there is a duality gap.
-
-        True for a convex problem with a ridge, a penalty whose conjugate is known, or a norm that
-        penalises all weights. False for smoothed problems, and with an intercept for a loss whose
-        residuals cannot be balanced. :attr:`why_no_gap` says which.
-        """
+        """Whether a dual feasible point is known, and so a duality gap; see :attr:`why_no_gap`."""
         return not self.why_no_gap
 
     @property
     def why_no_gap(self) -> str:
         """Why there is no duality gap, and what would give one; empty where there is one."""
-        R = self.regularizer
-        if not all(term.is_convex for term in self.terms):
-            return "the penalty is not convex"
-        if self.smooth_terms:
-            return "terms are smoothed"
+        if self.smooth_terms or not all(term.is_convex for term in self.terms):
+            return "the penalty is smoothed or not convex"
         if self.design.intercept and not self.data.balances:
             return "residuals of this loss cannot be balanced for the intercept"
-        if self.ridge > 0 or (R is not None and R.has_conjugate):
+        R = self.regularizer
+        norm, known = R is not None and R.is_norm, R is not None and R.has_conjugate
+        if self.ridge > 0 or known or (norm and self._definite):
             return ""
-        if R is None:
-            return "there is no penalty; a ridge, SquaredFrobenius, gives one"
-        if not R.is_norm:
-            return f"the conjugate of {type(R).__name__} is not known; a ridge gives a gap"
-        if self._definite:
-            return ""
-        return (
-            "some weights have no penalty, as those in no group; groups.covering() penalises each "
-            "of these, or a ridge all"
-        )
+        if norm:
+            return (
+                "some weights, as those in no group, have no penalty; groups.covering() gives one"
+            )
+        return "there is no penalty with a known conjugate; a ridge is one"
 
     def balanced(self, residuals: Tensor) -> Tensor:
         """Dual point made of the residuals; with an intercept, each task's entries sum to zero.

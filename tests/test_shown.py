@@ -11,6 +11,7 @@ import torch
 
 from proxmtl import (
     L1,
+    MCP,
     GroupL2,
     Groups,
     LassoClassifier,
@@ -153,9 +154,10 @@ def test_a_result_says_why_there_is_no_gap():
     problem = Problem.of(X, Y, GroupL2(Groups.from_lists([[0]], 2), 0.1))
     result = minimize(problem, max_iter=3)
     assert not problem.has_gap
-    assert "no gap (some weights have no penalty, as those in no group" in repr(result)
+    assert "no gap (some weights, as those in no group, have no penalty" in repr(result)
     assert "in no group" in result._repr_html_()
     whole = Problem.of(X, Y, GroupL2(Groups.from_lists([[0]], 2).covering(), 0.1))
     assert whole.has_gap
     assert whole.why_no_gap == minimize(whole, max_iter=3).why_no_gap == ""
-    assert Problem.of(X, Y).why_no_gap.startswith("there is no penalty")
+    assert Problem.of(X, Y).why_no_gap.startswith("there is no penalty with a known conjugate")
+    assert Problem.of(X, Y, MCP(0.1, 3.0)).why_no_gap == "the penalty is smoothed or not convex"

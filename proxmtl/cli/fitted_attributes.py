@@ -100,10 +100,9 @@ def split_rows(
     """Rows to fit on, with both classes of every attribute, and rows to score.
 
     The latter have both, too, where a class has two rows (`proxmtl.experiments.stratified_split`).
-    Labels of known pairs, of which there may be millions of attributes, are split at random.
     Where rows have identifiers, the same ones are held out in whatever order the rows come.
     """
-    from proxmtl.experiments import random_splits, stratified_split  # noqa: PLC0415 - heavy
+    from proxmtl.experiments import stratified_split  # noqa: PLC0415 - heavy
     from proxmtl.experiments.splits import test_size  # noqa: PLC0415 - as above
 
     n = Y.shape[0]
@@ -120,10 +119,7 @@ def split_rows(
     if ids is not None:
         keys = [name_key(name) for name in ids]
         order = np.array(sorted(order, key=keys.__getitem__))
-    if issparse(Y):
-        split = random_splits(n, 1, holdout, seed, Y=Y[order])[0]
-    else:
-        split = stratified_split(Y[order], holdout, seed)
+    split = stratified_split(Y[order], holdout, seed)
     train, test = (np.sort(order[rows]) for rows in split)
     lacking = _named(names, fewest(Y[train]) == 0)
     if lacking:

@@ -145,6 +145,7 @@ def _check_images(source: Path, names: Sequence[str], *, missing_ok: bool) -> No
 
 
 def _quick(*files: Path | None) -> bool:
-    """Whether files, of those that are there, can be read twice, and quickly."""
+    """Whether files can be read twice, and quickly: no pipes, and none that may unpack to much."""
     given = [file for file in files if file is not None]
-    return all(file.is_file() and file.stat().st_size <= LARGEST for file in given)
+    tables = all(file.is_file() and file.suffix.lower() != ".npz" for file in given)
+    return tables and all(file.stat().st_size <= LARGEST for file in given)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import csr_array, hstack, issparse
 
 from proxmtl.experiments.labels import check_labels
 from proxmtl.experiments.splits import Split, check_folds, splits_by_fold, test_size
@@ -54,8 +55,8 @@ def stratified_folds(Y: ArrayLike, n_folds: int = 5, seed: int = 0) -> list[Spli
     check_folds(n_folds, len(labels), "rows")
     fold_of = np.full(len(labels), -1)
     rng = np.random.default_rng(seed)
-    has = np.concatenate([labels > 0, labels <= 0], axis=1)  # NaN is neither
-    wanted = np.full(n_folds, len(has) / n_folds)
+    has = _incidence(labels)
+    wanted = np.full(n_folds, len(labels) / n_folds)
     wanted_of = np.repeat(has.sum(axis=0)[None, :] / n_folds, n_folds, axis=0)
     for row in _deal(has, fold_of, wanted, wanted_of, rng):
         fold = _neediest(wanted, wanted, rng)
@@ -64,7 +65,7 @@ def stratified_folds(Y: ArrayLike, n_folds: int = 5, seed: int = 0) -> list[Spli
     return splits_by_fold(fold_of, n_folds)
 
 
-def stratified_split(Y: ArrayLike, test_fraction: float = 0.2, seed: int = 0) -> Split:
+def stratified_split(Y: Any, test_fraction: float = 0.2, seed: int = 0) -> Split:
     """Split rows into a training and a test part, both with every label that has two rows.
 
     As :func:`stratified_folds`, for two parts of different sizes: the test part has its share of
@@ -75,7 +76,8 @@ def stratified_split(Y: ArrayLike, test_fraction: float = 0.2, seed: int = 0) ->
     Parameters
     ----------
     Y
-        (N, M) labels in {0, 1} or {-1, 1}; NaN = missing.
+        (N, M) labels in {0, 1} or {-1, 1}, NaN = missing; or a sparse array of those that are
+        known, -1 and +1.
     test_fraction
         Share of the rows in the test part, in (0, 1); rounded to the nearest number of rows.
     seed
@@ -90,11 +92,12 @@ def stratified_split(Y: ArrayLike, test_fraction: float = 0.2, seed: int = 0) ->
     ----------
     Sechidis, Tsoumakas, Vlahavas, "On the stratification of multi-label data", 2011.
     """
-    labels = check_labels(Y)
-    n, n_test = len(labels), test_size(len(labels), test_fraction)
+    labels = Y if issparse(Y) else check_labels(Y)
+    n = labels.shape[0]
+    n_test = test_size(n, test_fraction)
     rng = np.random.default_rng(seed)
-    has = np.concatenate([labels > 0, labels <= 0], axis=1)
-    has = has[:, has.sum(axis=0) <= COMMON]
+    has = _incidence(labels)
+    has = has[:, np.flatnonzero(has.sum(axis=0) <= COMMON)]
     count = has.sum(axis=0)
     tested = np.clip(count * (n_test / n), np.minimum(1, count - 1), np.maximum(count - 1, 0))
     side, room = np.full(n, -1), np.array([n - n_test, n_test], dtype=np.float64)
@@ -104,8 +107,14 @@ def stratified_split(Y: ArrayLike, test_fraction: float = 0.2, seed: int = 0) ->
     return Split(np.flatnonzero(side == 0), np.flatnonzero(side == 1))
 
 
+def _incidence(labels: Any) -> csr_array:
+    """Which rows have which label, (N, 2 M): each yes, and then each no; NaN is neither."""
+    no = labels < 0 if issparse(labels) else labels <= 0
+    return hstack([csr_array(labels > 0), csr_array(no)], format="csr", dtype=np.int64)
+
+
 def _deal(
-    has: NDArray[np.bool_],
+    has: csr_array,
     fold_of: NDArray[np.int64],
     wanted: NDArray[np.float64],
     wanted_of: NDArray[np.float64],
@@ -126,20 +135,24 @@ def _deal(
     bounded
         Whether a fold takes no more rows than it wants.
     """
-    order = rng.permutation(len(has))
-    left = has[order].sum(axis=0)
+    order = rng.permutation(has.shape[0])
+    place, members = np.argsort(order), has.tocsc()
+    left = has.sum(axis=0)
     while left.any():
         scarce = np.flatnonzero(left == left[left > 0].min())
         label = rng.choice(scarce)
-        for row in order[has[order, label] & (fold_of[order] < 0)]:
+        rows = members.indices[members.indptr[label] : members.indptr[label + 1]]
+        rows = rows[fold_of[rows] < 0]
+        for row in rows[np.argsort(place[rows])]:
+            own = has.indices[has.indptr[row] : has.indptr[row + 1]]
             needs = wanted_of[:, label]
             if bounded:
                 needs = np.where(wanted >= 1, needs, -np.inf)
             fold = _neediest(needs, wanted, rng)
             fold_of[row] = fold
             wanted[fold] -= 1
-            wanted_of[fold, has[row]] -= 1
-            left[has[row]] -= 1
+            wanted_of[fold, own] -= 1
+            left[own] -= 1
     return order[fold_of[order] < 0]
 
 

@@ -276,7 +276,7 @@ def test_names_of_training_are_names_of_frozen_features(libraries, monkeypatch):
     for name in ("small", "alexnet"):
         with pytest.raises(ValueError, match=f"'imagenet', and '{name}' comes without"):
             load_network(name)
-    with pytest.raises(ValueError, match=r"'resnet'; use one of 'small'.*, or a run folder"):
+    with pytest.raises(ValueError, match=r"'resnet'; use 'small'.* or a run folder"):
         load_network("resnet")
     with pytest.raises(ValueError, match=r"weights: n\.npz holds its own"):
         load_network("n.npz", weights="random")

@@ -282,7 +282,7 @@ def test_impossible_runs_are_refused():
             TrainingConfig(**bad)
     with pytest.raises(ValueError, match="l2_strength"):
         SingleTaskHead(0)
-    with pytest.raises(ValueError, match="use one of 'small', 'alexnet'"):
+    with pytest.raises(ValueError, match="use 'small', 'alexnet'"):
         Architecture("resnet")
     with pytest.raises(ValueError, match="'small' comes without; give 'random'"):
         Architecture().ensemble(weights="x.pth")

@@ -115,7 +115,7 @@ def test_bad_images_are_skipped_only_if_asked(program, run):
     evaluate = ["evaluate", "cnn", "photos", "-l", "photos.csv"]
     code, _, err = program(*evaluate)
     assert code == 2
-    assert "1 of the 40 images named" in err
+    assert "1 of the 40 named files is not there: 8.png" in err
     code, out, err = program(*evaluate, "--skip-corrupt")
     assert code == 0
     assert "2 images skipped" in err

@@ -238,7 +238,7 @@ def test_epochs_that_were_undone_are_counted(program, photos):
 
 BAD = {
     "no folder": (["train", "no", *COMMAND[2:]], ["no: no such folder"]),
-    "network": ([*COMMAND, "--network", "big"], ["use one of 'small', 'alexnet'"]),
+    "network": ([*COMMAND, "--network", "big"], ["use 'small', 'alexnet'"]),
     "stages": ([*COMMAND, "--shared-stages", "9"], ["0 to 4 shared stages"]),
     "frozen stages": ([*COMMAND, "--frozen-stages", "1"], ["--frozen-stages 1", "--shared-stages"]),
     "weights": ([*COMMAND, "--weights", "w.pth"], ["'w.pth'", "'small' comes without"]),

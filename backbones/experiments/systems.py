@@ -61,7 +61,7 @@ GAMMAS, LAMBDAS = (1.0, 1e-1, 1e-2, 1e-3), (10.0, 1.0, 1e-1, 1e-2, 1e-3)
 NO_OWN_PARTS = 1e6
 FOLDS = 5
 """Of the classes, for the bilinear row."""
-FIT = {"max_passes": 100, "tol": 1e-3}
+FIT: dict[str, Any] = {"max_passes": 100, "tol": 1e-3}
 
 
 def _peer(kind: type, grid: Sequence[float], options: Mapping[str, Any], part: Part) -> Fitted:

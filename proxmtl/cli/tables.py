@@ -96,9 +96,10 @@ def check_scored(
     names = description.get("label_names", description.get("names"))
     if not _quick(labels):
         return
-    how = {"id_column": id_column, "task_column": task_column}
     with warnings.catch_warnings(action="ignore"):
-        read = read_labels(labels, unique_ids=way != "position", **how)
+        read = read_labels(
+            labels, unique_ids=way != "position", id_column=id_column, task_column=task_column
+        )
         if names:
             labels_for(names, read, labels)
 

@@ -278,7 +278,7 @@ def run_warnings(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> list[str]:
     return found + [str(note) for note in notes]
 
 
-def few_positives(names: Sequence[str], positives: NDArray[np.float64]) -> list[str]:
+def few_positives(names: Sequence[str], positives: NDArray[Any]) -> list[str]:
     """Say which attributes were scored on no positive labels, or on few.
 
     Parameters

@@ -52,10 +52,12 @@ def evaluate(
 
       proxmtl evaluate runs/cnn photos --labels test.csv
     """
-    from proxmtl.cli.tables import check_scored
     from proxmtl.io.outputs import settle_file
 
     settle_file(out, force=force, inputs=(run, samples, labels))
+
+    from proxmtl.cli.tables import check_scored
+
     check_scored(run, labels, match=match, id_column=id_column, task_column=task_column)
 
     from proxmtl.cli.console import make_console, shown_path

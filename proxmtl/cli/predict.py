@@ -55,11 +55,13 @@ def predict(
 
       proxmtl predict runs/cnn photos --out predictions.csv --scores
     """
-    from proxmtl.io.model import read_model_kind
     from proxmtl.io.outputs import settle_file
-    from proxmtl.io.rows import check_match
 
     settle_file(out, force=force, inputs=(run, samples))
+
+    from proxmtl.io.model import read_model_kind
+    from proxmtl.io.rows import check_match
+
     way = check_match(match)
     read_model_kind(run)  # an error of the run comes before what is heavy is imported
 

@@ -94,7 +94,7 @@ def check_scored(
     way = check_match(match)
     description = read_model_description(run)
     names = description.get("label_names", description.get("names"))
-    if not _quick(labels):
+    if description.get("classes", ()) is None or not _quick(labels):  # None: of a regressor
         return
     with warnings.catch_warnings(action="ignore"):
         read = read_labels(

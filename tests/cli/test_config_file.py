@@ -75,8 +75,8 @@ def test_what_the_work_objects_to_is_named_with_its_file(program, files):
     (files / "o.toml").write_text("labels = 'none.csv'\nalgorithm = 'magic'\ntol = -1.0")
     (files / "none.csv").touch()
     said = {
-        (): "o.toml has tol = -1.0.",
-        ("--tol", "1"): "o.toml has algorithm = 'magic'.",
+        (): "o.toml has algorithm = 'magic'.",
+        ("--algorithm", "auto"): "o.toml has tol = -1.0.",
         ("--tol", "1", "--algorithm", "auto"): "o.toml has labels = 'none.csv'.",
         ("-l", "y.csv", "--tol", "1", "--algorithm", "gone"): "Options were read from o.toml, too.",
     }

@@ -119,7 +119,7 @@ def test_an_interruption_after_the_fit_keeps_the_model(program, files, monkeypat
         patch.setattr("proxmtl.cli.run.plot_latents", _failing(KeyboardInterrupt()))
         code, _, err = program(*FIT, "-o", "run")
     assert code == 130
-    assert err.startswith("Stopped. The model is saved in run, without plots/latents.png, ")
+    assert "\nStopped. The model is saved in run, without plots/latents.png, " in err
     assert program("predict", "run", "x.npy", "-o", "p.csv")[0] == 0
 
 

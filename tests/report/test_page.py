@@ -164,7 +164,7 @@ def test_charts_never_hold_what_json_has_not():
     text = page.scripts[0]
     assert "NaN" not in text
     assert "Infinity" not in text
-    assert "No AP" in page.said
+    assert "No\xa0AP" in page.said
     assert "out of the means: black." in page.said
     (row,) = rows_named(page, "black")
     assert row[2] == "–"
@@ -249,7 +249,7 @@ def test_latent_tasks_show_exact_zeros_and_who_shares():
     S = np.array([[0.0, 2, -3, 0], [0, 0, 0, 0], [1, 0, 0, 0]])
     run = run_of(latents=Latents(S, np.array([1.0, 0.0, 10.0])))
     page = Parsed(report_page([run]))
-    assert "2 of 3 latent tasks are in use, 1 of them by more than one attribute; 75 % of S" in (
+    assert "2 of 3 latent tasks are in use, 1 of them by more than one attribute; 75\xa0% of S" in (
         page.said
     )
     rows = [row for row in page.rows if len(row) == 4 and row[0] in ("0", "2")]

@@ -32,7 +32,8 @@ def test_iterations_take_one_call_of_the_kernel(solver, problem, fused):
     posed = problem("elastic" if problem is convex else "l1", intercept=True)
     result = pm.minimize(posed, solver, stop=pm.RelativeGap(1e-8) | pm.MaxIterations(1500))
     assert result.certificate.relative_gap <= 1e-8
-    assert all(call["return_scores"] for call in fused)
+    # all but the probe of the first step, of which the gradient alone is needed
+    assert sum(not call["return_scores"] for call in fused) <= 1
     # a start, a probe, and steps that are tried again
     assert result.iterations <= len(fused) <= 1.3 * result.iterations + 3
     if not isinstance(solver, pm.DavisYin):  # which finds the curvature, in passes of its own

@@ -279,12 +279,9 @@ class Certified(OnData):
         blocks = {"W": norm(residual)}
         if bias_grad is not None:
             blocks["intercept"] = norm(bias_grad)
-        gap = None
-        if self.has_gap:
-            gap = _duality_gap(self, known, point, at, objective)
         return Certificate(
             objective=objective,
-            gap=gap,
+            gap=_duality_gap(self, known, point, at, objective) if self.has_gap else None,
             kkt=math.hypot(*blocks.values()),
             scale=scale,
             blocks=blocks,
@@ -320,9 +317,7 @@ class Certified(OnData):
         if self.ridge > 0 or known or (norm and self._definite):
             return ""
         if norm:
-            return (
-                "some weights, as those in no group, have no penalty; groups.covering() gives one"
-            )
+            return "some weights, as those in no group, have no penalty; see groups.covering()"
         return "there is no penalty with a known conjugate; a ridge is one"
 
     def balanced(self, residuals: Tensor) -> Tensor:

@@ -270,7 +270,8 @@ def run_warnings(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> list[str]:
         found.append("The folder has no metrics_by_attribute.csv: the model could not be scored.")
     for table in tables[:1]:
         names = [str(name) for name in table.index]
-        found += few_positives(names, table["positives"].to_numpy(float))
+        positives = table["positives"].where(np.isfinite(table["ap"]), 0)
+        found += few_positives(names, positives.to_numpy(float))
     left_out = run.config.get("match", {}).get("attributes_left_out") or []
     if left_out:
         found.append(f"Left out of the fit as too rare: {some([str(name) for name in left_out])}.")

@@ -164,7 +164,7 @@ def test_charts_never_hold_what_json_has_not():
     text = page.scripts[0]
     assert "NaN" not in text
     assert "Infinity" not in text
-    assert "No\xa0AP" in page.said
+    assert "No AP" in page.said
     assert "out of the means: black." in page.said
     (row,) = rows_named(page, "black")
     assert row[2] == "–"

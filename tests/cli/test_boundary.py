@@ -128,7 +128,7 @@ def broken(monkeypatch, tmp_path):
         raise KeyError("lost")
 
     (tmp_path / "run").mkdir()
-    monkeypatch.setattr("proxmtl.cli.tables.check_scored", lambda *given, **options: None)
+    monkeypatch.setattr("proxmtl.cli.tables.check_scored", lambda *_, **__: None)
     monkeypatch.setattr("proxmtl.cli.scoring.open_run", slip)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "proxmtl"

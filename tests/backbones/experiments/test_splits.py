@@ -8,8 +8,8 @@ import pytest
 from proxmtl import Groups
 from proxmtl.backbones.experiments.images import same_images
 from proxmtl.backbones.experiments.protocol import Data
-from proxmtl.backbones.experiments.splits import hidden_labels, random_folds
-from proxmtl.backbones.experiments.tables.awa import load, seen_folds, unseen_folds
+from proxmtl.backbones.experiments.splits import hidden_labels, random_folds, unseen_class_folds
+from proxmtl.backbones.experiments.tables.awa import load, seen_folds
 from proxmtl.backbones.experiments.tables.wbcatt import folds as wbcatt_folds
 from proxmtl.backbones.experiments.tables.wbcatt import of_attributes
 
@@ -64,7 +64,7 @@ def test_sets_of_the_seen_classes(animals_folder):
 
 def test_classes_that_validate_are_not_learnt_from(animals_folder):
     data = load(animals_folder / "awa1", None)
-    folds = unseen_folds(data, 0)
+    folds = unseen_class_folds(data, 0)
     held = []
     for fold in folds:
         assert set(data.classes[fold.test]) == {15, 16}

@@ -46,15 +46,16 @@ def learning_fold(data: Data, name: str, rows: Array, test: Array, *, seed: int)
     return Fold(name, train, validation, rows, test)
 
 
-def unseen_class_folds(data: Data, seed: int) -> list[Fold]:
-    """Classes of part ``train`` to learn from, those of ``test`` to test; five random halves.
+def unseen_class_folds(data: Data, seed: int, n: int = CLASS_FOLDS) -> list[Fold]:
+    """Classes of part ``train`` to learn from, those of ``test`` to test; n random halves of rows.
 
-    Strengths are chosen on a fifth of the *classes* to learn from, another one in each fold.
+    Strengths are chosen on one of n parts of the *classes* to learn from, another in each fold: at
+    least two classes, whose attributes differ.
     """
     assert data.classes is not None
     rows, test = data.parts["train"], data.parts["test"]
     folds = []
-    for k, (train, validation) in enumerate(class_folds(data.classes[rows], CLASS_FOLDS, seed)):
+    for k, (train, validation) in enumerate(class_folds(data.classes[rows], n, seed)):
         kept = np.random.default_rng((seed, k)).random(len(rows)) < 0.5
         learn, choose = (rows[part[kept[part]]] for part in (train, validation))
         folds.append(Fold(f"half {k}", learn, choose, rows[kept], test))

@@ -20,7 +20,7 @@ from proxmtl.report.page_parts import Page
 from proxmtl.report.page_sections import add_sections
 from proxmtl.report.runs import Latents, models_of
 from proxmtl.report.sharing_section import add_changes
-from proxmtl.report.verdict import comparison_sentence, headline, run_warnings
+from proxmtl.report.verdict import comparison_sentence, headline, run_warnings, without_weights
 
 
 class Parsed(HTMLParser):
@@ -385,3 +385,11 @@ def test_pages_of_several_runs_have_the_auc_of_each():
         shown = [row[m].value for row in table.rows]
         np.testing.assert_allclose(shown, model.table["auc"])
         assert all("–" in row[m].below for row in table.rows)
+
+
+def test_attributes_without_weights_are_named_unless_all_are_without():
+    some = without_weights(["black", "spots"], 4, chosen=True)
+    assert "2 of 4 attributes are zero, so they are predicted by the intercept alone" in some
+    assert "alike for every sample: black, spots. No strength that was tried" in some
+    every = without_weights(["black", "spots"], 2, chosen=False)
+    assert "alike for every sample. The strengths are too large for that" in every

@@ -5,13 +5,11 @@ under test in the start itself, such as the time that it takes, needs a process 
 """
 
 import fcntl
-import itertools
 import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -20,8 +18,6 @@ __all__ = ["Forked"]
 
 CAPACITY = 1 << 20
 """Bytes of errors that are kept for a reader that comes at the end."""
-_FOLDER = tempfile.TemporaryDirectory(prefix="forked-")
-_NUMBERS = itertools.count()
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     ["torch.distributed", "pandas", "numba", "matplotlib.pyplot", "proxmtl.cli.app",
@@ -45,14 +41,17 @@ class Forked:
     """
 
     def __init__(self, script, arguments, env):
-        errors = f"{_FOLDER.name}/errors-{next(_NUMBERS)}"
-        os.mkfifo(errors)  # not a file: its size is no matter of limits on files
-        self.stderr = os.fdopen(os.open(errors, os.O_RDONLY | os.O_NONBLOCK), encoding="utf-8")
+        # A pipe, not a file: its size is no matter of limits on files.
+        reader, errors = _SERVER.Pipe(duplex=False)
+        self.stderr = os.fdopen(os.dup(reader.fileno()), encoding="utf-8")
+        reader.close()
+        os.set_blocking(self.stderr.fileno(), False)  # a process of its own may outlive it
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             fcntl.fcntl(self.stderr, fcntl.F_SETPIPE_SZ, CAPACITY)
         given = (str(script), [str(each) for each in arguments], dict(env), errors)
         self._process = _SERVER.Process(target=_run, args=given)
         self._process.start()
+        errors.close()
         self.pid = self._process.pid
 
     @property
@@ -88,10 +87,11 @@ class Forked:
 def _run(script, arguments, env, errors):
     os.environ.clear()
     os.environ.update(env)
-    for path, number in ((os.devnull, 0), (os.devnull, 1), (errors, 2)):
-        descriptor = os.open(path, os.O_WRONLY if number else os.O_RDONLY)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor, number in ((nowhere, 0), (nowhere, 1), (errors.fileno(), 2)):
         os.dup2(descriptor, number)
-        os.close(descriptor)
+    os.close(nowhere)
+    errors.close()
     torch.set_num_threads(int(env.get("OMP_NUM_THREADS", "1")))
     sys.argv = [script, *arguments]
     if script.endswith(".py"):

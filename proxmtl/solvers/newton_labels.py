@@ -36,7 +36,8 @@ class OnLabels(NamedTuple):
         X = span.X.to(torch.float64)
 
         def placed(values: Tensor) -> Tensor:
-            return X.new_zeros(X.shape[:2]).index_put_(span.places, values)
+            flat = X.new_zeros(span.shape[0] * span.shape[1]).index_copy_(0, span.entries, values)
+            return flat.view(span.shape).T.contiguous()
 
         data, scores = span.data.rearranged(placed, X.dtype), X.new_zeros(X.shape[:2])
         return cls(X, data, X.new_zeros(len(X), X.shape[2]), X.new_zeros(len(X)), scores)

@@ -88,8 +88,8 @@ class Span(ABC):
     problem : Problem
         Its penalties are ignored.
     entries : Tensor, shape (n,)
-        Flat indices of the observed labels in a matrix of scores (rows, m), of the m tasks that
-        this process has labels of: all M unless ranks divide them.
+        Flat indices of the observed labels in a matrix of scores (rows, m), ascending, of the m
+        tasks that this process has labels of: all M unless ranks divide them.
     order : Tensor, shape (n,)
         Flat indices of the same labels in the targets.
     rows : int
@@ -248,8 +248,8 @@ class InLabels(OfWeights):
         self.X = design.X.new_zeros(M, n, design.X.shape[1])
         self.X[tasks, places] = design.X[rows]
         self.share = design.share * n / len(observed)
-        self.places = tasks, places
-        super().__init__(problem, places * M + tasks, rows * M + tasks, n)
+        entries, order = (places * M + tasks).sort()
+        super().__init__(problem, entries, (rows * M + tasks)[order], n)
 
     def pulled(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
         self.problem.counts.charge(adjoint=self.share)

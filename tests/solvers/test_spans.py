@@ -19,10 +19,14 @@ CLOSE = half_the_digits()
 
 
 def drawn(n=40, d=60, *, known=0.4, intercept=True):
+    """Problem of which a share of the labels is known, or that number of each task."""
     rng, m = np.random.default_rng(0), 5
     X = torch.from_numpy(rng.normal(size=(n, d)))
     Y = np.sign(rng.normal(size=(n, m)))
-    Y[rng.random(Y.shape) >= known] = np.nan
+    if known < 1:
+        Y[rng.random(Y.shape) >= known] = np.nan
+    else:
+        np.put_along_axis(Y, rng.random(Y.shape).argsort(axis=0)[known:], np.nan, axis=0)
     targets = pm.Targets.from_labels(Y, reduction="mean")
     return pm.Problem(pm.Logistic(), pm.SharedDesign(X, intercept=intercept), targets)
 
@@ -40,7 +44,7 @@ def ended(span, penalty, x, iterations=25):
 
 
 @pytest.mark.parametrize("kind", [InRows, InLabels])
-@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize(("intercept", "known"), [(True, 0.4), (False, 0.4), (True, 7)])
 @pytest.mark.parametrize(
     "penalty",
     [
@@ -49,8 +53,8 @@ def ended(span, penalty, x, iterations=25):
     ],
     ids=["one", "groups"],
 )
-def test_a_descent_is_the_same_in_every_span(kind, intercept, penalty):
-    problem = drawn(intercept=intercept)
+def test_a_descent_is_the_same_in_every_span(kind, intercept, known, penalty):
+    problem = drawn(known=known, intercept=intercept)
     x = start(problem)
     plain, other = (ended(each(problem), penalty, x) for each in (InFeatures, kind))
     wanted = plain.span.parameter(plain.point)
@@ -130,9 +134,9 @@ def test_penalty_at_a_point_is_that_of_its_weights():
         assert value == pytest.approx(wanted, rel=CLOSE["rtol"])
 
 
-@pytest.mark.parametrize("intercept", [True, False])
-def test_newton_steps_on_gathered_rows_are_those_on_all(intercept):
-    problem = drawn(n=90, d=8, known=0.3, intercept=intercept)
+@pytest.mark.parametrize(("intercept", "known"), [(True, 0.3), (False, 0.3), (True, 27)])
+def test_newton_steps_on_gathered_rows_are_those_on_all(intercept, known):
+    problem = drawn(n=90, d=8, known=known, intercept=intercept)
     problem = problem.with_regularizers(pm.SquaredFrobenius(0.01))
     at, plain = (
         OnLabels.at_zero(problem),

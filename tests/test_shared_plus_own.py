@@ -45,6 +45,18 @@ def hidden(Y, share, seed=0):
     return Y
 
 
+@pytest.mark.parametrize("d", [8, 200])
+def test_weights_under_a_strong_ridge_are_small_and_not_zero(d):
+    X, Y = shared_data(60, d, 3)
+    weights = [
+        SharedPlusOwnClassifier(shared_strength=math.inf, own_strength=own).fit(X, Y).coef_
+        for own in (1e2, 1e5)
+    ]
+    strong, stronger = (W.reshape(-1) / max(np.linalg.norm(W), 1e-30) for W in weights)
+    # a gap of a hundredth of what weights gain is a tenth of their length
+    assert strong @ stronger > 0.99
+
+
 @parametrize_with_checks([SharedPlusOwnClassifier(), SharedPlusOwnClassifierCV(cv=2)])
 def test_scikit_learn_contract(estimator, check):
     if check.func.__name__.startswith("check_sample_weight_equivalence"):

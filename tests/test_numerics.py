@@ -227,6 +227,7 @@ OTHER_MEANS = {
     "proxmtl/estimators/search.py: (sums[:, count > 0] / count[count > 0]).mean",
     "proxmtl/estimators/search.py: self.scores[solved, f][:, scored].mean",
     "proxmtl/estimators/verdict.py: gain[known].var",
+    "proxmtl/estimators/verdict.py: gains.std",
     "proxmtl/estimators/verdict.py: np.nanmean",
     "proxmtl/estimators/verdict.py: np.nanstd",
     "proxmtl/experiments/compare.py: self._over_splits().std",

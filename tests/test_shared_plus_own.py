@@ -21,6 +21,8 @@ from proxmtl.estimators import (
     save_model,
 )
 from proxmtl.estimators.scoring import SCORINGS
+from proxmtl.estimators.search import Searched
+from proxmtl.estimators.verdict import sharing
 from proxmtl.selection.edges import EdgeWarning
 
 SMALL = {"cv": 3, "random_state": 0}
@@ -165,6 +167,17 @@ def test_strengths_out_of_range_raise(name, value):
     X, Y = shared_data(40)
     with pytest.raises(ValueError, match=name):
         SharedPlusOwnClassifier(**{name: value}).fit(X, Y)
+
+
+@pytest.mark.parametrize("folds", [1, 5])
+@pytest.mark.parametrize(("spread", "shares"), [(0.05, True), (0.2, False)])
+def test_sharing_takes_a_gain_beyond_its_standard_error(folds, spread, shares):
+    gains = np.resize([1.0, -1.0], folds * 10)
+    gains = 0.1 / np.sqrt(gains.size) + spread * gains  # a mean of 2 or 0.5 standard errors
+    scores = np.stack([np.full((folds, 10), 0.5), 0.5 + gains.reshape(folds, 10)])
+    found = Searched(scores, np.zeros((2, 1, 10), np.float32), np.full(2, folds), 1.0)
+    assert sharing(found, 0, 1).any() == shares
+    assert sharing(found, 0, 1, fallback=False).all()
 
 
 def test_sharing_is_found_where_there_is_some():

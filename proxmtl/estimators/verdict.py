@@ -45,15 +45,16 @@ def sharing(
 ) -> NDArray[np.bool_]:
     """Mask of the attributes that share: those with a positive expected gain, or all of them.
 
-    None shares unless the mean gain is more than its standard error: the best of many candidates
-    that share is ahead by chance where labels are few. Gains of single attributes are noisier.
-    Empirical Bayes shrinks each gain towards the mean gain of all attributes, the more, the larger
-    its standard error is relative to the spread of the gains.
+    None shares unless the mean gain is positive; in a single split, unless it is more than its
+    standard error over the attributes: there the best of many candidates is ahead by chance where
+    labels are few. Gains of single attributes are noisier. Empirical Bayes shrinks each gain
+    towards the mean gain of all attributes, the more, the larger its standard error is relative to
+    the spread of the gains.
     """
     n_attributes = found.scores.shape[2]
     if shared is not None and not fallback:
         return np.ones(n_attributes, dtype=np.bool_)
-    if shared is None or not found.means[shared] > found.means[own] + _error(found, own, shared):
+    if shared is None or not found.means[shared] > found.means[own] + _least(found, own, shared):
         return np.zeros(n_attributes, dtype=np.bool_)
     gain, error = _gains(found, own, shared)
     known = np.isfinite(error)
@@ -68,11 +69,13 @@ def sharing(
     return positive
 
 
-def _error(found: Searched, own: int, shared: int) -> float:
-    """Standard error of the mean gain, from its spread over attributes and folds."""
+def _least(found: Searched, own: int, shared: int) -> float:
+    """Mean gain from which on sharing pays: of one split, its standard error over attributes."""
     gains = found.scores[shared] - found.scores[own]
     gains = gains[~np.isnan(gains)]
-    return float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    if found.scores.shape[1] > 1 or len(gains) < 2:
+        return 0.0
+    return float(gains.std(ddof=1)) / math.sqrt(len(gains))
 
 
 def _gains(

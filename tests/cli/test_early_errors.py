@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from proxmtl.baselines import BASELINES
-from proxmtl.cli import option_values, reproduce
+from proxmtl.cli import option_values
 from proxmtl.estimators.thresholds import check_threshold
 from proxmtl.latent.model import ALGORITHMS
 from proxmtl.losses import LOSS_NAMES
@@ -40,6 +40,8 @@ CASES = {
     "loss": ("train photos -l l.csv -o r --loss logistc", "Did you mean 'logistic'?"),
     "network": ("train photos -l l.csv -o r --network smal", "Did you mean 'small'?"),
     "table": ("reproduce clothes", "Did you mean 'clothing'?"),
+    "system": ("reproduce clothing --systems single,mg-shufled", "Did you mean 'mg-shuffled'?"),
+    "data of a table": ("reproduce mulan --data nowhere", "expected the folder of the data set"),
     "numbers": ("reproduce awa --labels-per-attribute 3", "give numbers of 8 or more"),
 }
 PROGRAM = """
@@ -100,14 +102,12 @@ def test_errors_come_before_torch(said, case):
 
 
 def test_words_of_options_are_those_that_there_are():
-    from proxmtl.backbones.experiments.tables import EXPERIMENTS
     from proxmtl.backbones.networks.registry import NETWORKS
 
     assert option_values.ALGORITHMS == ALGORITHMS
     free = [name for name, row in BASELINES.items() if row.decomposition == "free"]
     assert list(option_values.CONVEX) == free
     assert list(option_values.LOSSES) == list(LOSS_NAMES)
-    assert set(reproduce.TABLES) == set(EXPERIMENTS)
     assert list(option_values.NETWORKS) == list(NETWORKS)
     for name in option_values.THRESHOLDS:
         check_threshold(name)

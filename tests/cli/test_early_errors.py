@@ -27,6 +27,11 @@ CASES = {
     "labels of evaluate": ("evaluate run f.npy -l two.csv", "two.csv, line 4"),
     "attributes of evaluate": ("evaluate run f.npy -l one.csv", "no column for 1 of the model's"),
     "no run": ("predict photos f.npy -o p.csv", "no model is in this folder"),
+    "labels for features": ("predict run l.csv -o p.csv", "l.csv: features are read from .npy"),
+    "features as text": ("fit x.csv -l bare.csv -o r", "x.csv: features are read from .npy"),
+    "features of torch": ("tune x.pt -l l.csv -o r", "numpy.save('x.npy', torch.load("),
+    "images of features": ("predict run photos -o p.csv", "features of the images with proxmtl"),
+    "samples of evaluate": ("evaluate run l.csv -l l.csv", "l.csv: features are read from"),
     "algorithm": ("fit f.npy -l l.csv -o r --algorithm gramm", "Did you mean 'gram'?"),
     "threshold": (
         "fit f.npy -l l.csv -o r --auto --threshold balanced",
@@ -73,6 +78,8 @@ def said(tmp_path_factory):
         "more.csv": ["image,red,old", *rows, "9.png,1,0"],
         "one.csv": ["image,blue,old", *(f"{i}.png,{i % 2},1" for i in range(6))],
         "bare.csv": ["red,old", *(row.split(",", 1)[1] for row in rows)],
+        "x.csv": ["x0,x1", *(f"{i}.5,-1" for i in range(6))],
+        "x.pt": [],
         "bad.toml": ['g = ["red", "odl"]'],
         "stray.toml": ["[groups]", 'g = ["red"]', "[weights]", "h = 2"],
     }

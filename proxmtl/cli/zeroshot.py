@@ -107,8 +107,8 @@ def zeroshot(
 
     from proxmtl.cli.taken_samples import check_samples
 
-    for source in (samples, held_out):
-        check_samples(run, source)
+    for each in (samples, held_out):
+        check_samples(run, each)
 
     import numpy as np
     import pandas as pd

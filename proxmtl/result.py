@@ -182,8 +182,9 @@ class Result(Shown, Generic[Solution]):
     status : Status
     certificate : Certificate
     history : list of dict
-        A record for each check: iteration, passes, seconds, objective, and the figures that the
-        stopping rules have read.
+        A record of iteration 0, if its objective is finite, and one for each check: iteration,
+        passes, seconds, objective, and the figures that the stopping rules have read. Iteration 0
+        is the start, or what a solver that first solves for the intercept makes of it.
     iterations : int
     passes : float
         Passes over the data: (products with X + products with X') / 2.

@@ -279,10 +279,10 @@ class ObjectiveChange(Stop):
         _check_positive("window", self.window)
 
     def __call__(self, progress: Progress) -> Decision | None:
-        history = progress.history
+        history = [record for record in progress.history[-1 - self.window :] if record["iteration"]]
         if len(history) <= self.window:
             return None
-        before, now = history[-1 - self.window]["objective"], history[-1]["objective"]
+        before, now = history[0]["objective"], history[-1]["objective"]
         if abs(before - now) > self.tolerance * max(abs(before), abs(now)):
             return None
         return Decision(Status.BUDGET, f"objective changed by less than {self.tolerance:g}")

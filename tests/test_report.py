@@ -21,6 +21,8 @@ def test_latents_are_ordered_by_group_and_size_and_zeros_are_masked():
     drawn = axes.collections[0].get_array()
     np.testing.assert_array_equal(drawn.mask.reshape(2, 4), [[0, 0, 1, 1], [1, 1, 0, 0]])
     np.testing.assert_array_equal(drawn.compressed(), [4, 3, 1, 1])
+    crosses = axes.lines[0].get_xydata()  # weights near zero have none
+    assert crosses.tolist() == [[2.5, 0.5], [3.5, 0.5], [0.5, 1.5], [1.5, 1.5]]
     assert "2 of 3 latents live" in figure.get_suptitle()
     assert "67% of S exactly zero" in figure.get_suptitle()
 

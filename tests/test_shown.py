@@ -161,3 +161,13 @@ def test_a_result_says_why_there_is_no_gap():
     assert whole.why_no_gap == minimize(whole, max_iter=3).why_no_gap == ""
     assert Problem.of(X, Y).why_no_gap.startswith("there is no penalty with a known conjugate")
     assert Problem.of(X, Y, MCP(0.1, 3.0)).why_no_gap == "the penalty is smoothed or not convex"
+
+
+def test_a_latent_problem_names_its_penalties():
+    problem = LatentMTL(own_strength=0.5, l1_strength=0.25).problem(X, 2.0 * Y - 1)
+    text = repr(problem)
+    assert text.startswith("LatentProblem(loss=SquaredHinge(), group_norm=GroupL2(")
+    assert "l1=L1(strength=0.25" in text
+    assert "own=SquaredFrobenius(strength=0.5" in text
+    assert "design=SharedDesign(n_samples=20, n_features=3, intercept=True" in text
+    assert pairs(problem)["n tasks"] == "2"

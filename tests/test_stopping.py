@@ -115,11 +115,13 @@ def test_a_gap_that_does_not_exist_is_an_error_not_a_wait():
 
 
 def test_objective_change_never_claims_convergence():
-    flat = [{"objective": 4.0}] * 12
+    flat = [{"iteration": 10 * k + 10, "objective": 4.0} for k in range(12)]
     decision = pm.ObjectiveChange(1e-3, window=10)(progress(history=flat)[0])
     assert decision.status is pm.Status.BUDGET
     assert pm.ObjectiveChange(1e-3, window=12)(progress(history=flat)[0]) is None
-    falling = [{"objective": 4.0 - 0.1 * k} for k in range(12)]
+    started = [{"iteration": 0, "objective": 4.0}, *flat[:10]]  # ten checks, and no change yet
+    assert pm.ObjectiveChange(1e-3, window=10)(progress(history=started)[0]) is None
+    falling = [{"iteration": 10 * k + 10, "objective": 4.0 - 0.1 * k} for k in range(12)]
     assert pm.ObjectiveChange(1e-3, window=10)(progress(history=falling)[0]) is None
 
 

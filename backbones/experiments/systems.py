@@ -7,8 +7,7 @@ scores of test parts.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from proxmtl.backbones.experiments import catalogue
+from proxmtl.backbones.experiments.catalogue import Row
 from proxmtl.backbones.experiments.pairwise import PairwiseField
 from proxmtl.backbones.experiments.protocol import Array, Fitted, Part, System
 from proxmtl.backbones.experiments.selection import OneByOne, searched, tuned
@@ -39,9 +40,10 @@ __all__ = [
     "LINEAR",
     "PAIRS",
     "UNSEEN_PAIRS",
-    "only_asked",
-    "zero_shot_systems",
+    "systems_of",
 ]
+
+Computed = tuple[Callable[[Part], Fitted], Mapping[str, Any]]
 
 LOGISTIC_CN = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """C of scikit-learn times the number of labels: with fewer of them it is the same penalty."""
@@ -247,92 +249,61 @@ _SVM = {"dual": False, "tol": 1e-3}
 _CONVEX = {"tol": 1e-3}
 
 
-def _latent_system(name: str, title: str, groups: str, options: Any, **rest: Any) -> System:
+def _latent_system(groups: str, options: Mapping[str, Any]) -> Computed:
     grid = {"shared_strength": SHARED, "groups": groups, **options}
-    return System(name, title, partial(_latent, groups, options), grid, **rest)
+    return partial(_latent, groups, options), grid
 
 
-def _tuned_system(name: str, title: str, kind: Any, groups: str, **rest: Any) -> System:
+def _tuned_system(kind: Any, groups: str) -> Computed:
     options = {"max_passes": 200}
     how = {"estimator": kind.__name__, "groups": groups, **options}
-    return System(name, title, partial(_tuned, kind, groups, options), how, **rest)
+    return partial(_tuned, kind, groups, options), how
 
 
-def _convex_system(name: str, title: str, **rest: Any) -> System:
-    grid = {"strength": STRENGTHS[name], **_CONVEX}
-    return System(name, title, partial(_convex, name, _CONVEX), grid, **rest)
+def _convex_system(name: str) -> Computed:
+    return partial(_convex, name, _CONVEX), {"strength": STRENGTHS[name], **_CONVEX}
 
 
-LINEAR: tuple[System, ...] = (
-    System(
-        "logistic",
-        "logistic regression of each attribute, scikit-learn",
+_COMPUTED: dict[str, Computed] = {
+    "logistic": (
         partial(_peer, LogisticRegression, LOGISTIC_CN, _LOGISTIC),
         {"CN": LOGISTIC_CN, **_LOGISTIC},
     ),
-    System(
-        "svm",
-        "linear SVM of each attribute, scikit-learn",
-        partial(_peer, LinearSVC, SVM_CN, _SVM),
-        {"CN": SVM_CN, **_SVM},
+    "svm": (partial(_peer, LinearSVC, SVM_CN, _SVM), {"CN": SVM_CN, **_SVM}),
+    "crf": (_field, {"CN": FIELD_CN, "pairs_CN": PAIRS_CN, **_LOGISTIC}),
+    "single": _tuned_system(SingleTaskClassifierCV, "-"),
+    **{name: _convex_system(name) for name in ("ridge", "lasso", "l21", "decorrelated")},
+    "m": _latent_system("singletons", FIT),
+    "mg": _latent_system("given", FIT),
+    "paper": _latent_system("given", {"algorithm": "paper", **FIT}),
+    "convex": _tuned_system(SharedPlusOwnClassifierCV, "one"),
+    "own": _tuned_system(LatentMTLClassifierCV, "one"),
+    "own-groups": _tuned_system(LatentMTLClassifierCV, "given"),
+    "mg-shuffled": _latent_system("shuffled", FIT),
+    "mg-one": _latent_system("one", FIT),
+    "squared": (_squared, {"shared_strength": SHARED, "own_strength": NO_OWN_PARTS, **FIT}),
+    "mg-palm": _latent_system("given", {"algorithm": "palm", **FIT}),
+    **{f"mg-k{k}": _latent_system("given", {"n_latents": k, **FIT}) for k in (4, 8, 16)},
+    "bilinear": (
+        partial(bilinear, GAMMAS, LAMBDAS),
+        {"gamma": GAMMAS, "lambda": LAMBDAS, "folds": FOLDS},
     ),
-    System(
-        "crf",
-        "pairs of attributes on scikit-learn's scores",
-        _field,
-        {"CN": FIELD_CN, "pairs_CN": PAIRS_CN, **_LOGISTIC},
-    ),
-    _tuned_system("single", "single-task", SingleTaskClassifierCV, "-"),
-    _convex_system("ridge", "L2 regression"),
-    _convex_system("lasso", "lasso"),
-    _convex_system("l21", "L21, all share"),
-    _convex_system("decorrelated", "group lasso of each feature"),
-    _latent_system("m", "W = L S, no groups", "singletons", FIT),
-    _latent_system("mg", "W = L S, groups", "given", FIT),
-    _latent_system(
-        "paper",
-        "W = L S, groups, Algorithm 1",
-        "given",
-        {"algorithm": "paper", **FIT},
-    ),
-    _tuned_system("convex", "shared + own parts, convex", SharedPlusOwnClassifierCV, "one"),
-    _tuned_system("own", "W = L S + V, one group", LatentMTLClassifierCV, "one"),
-    _tuned_system("own-groups", "W = L S + V, groups", LatentMTLClassifierCV, "given"),
-)
-"""Linear rows, from attributes alone to everything shared."""
+}
+"""What each row of the catalogue learns with, and what that is configured by."""
 
-ABLATIONS: tuple[System, ...] = (
-    _latent_system("mg-shuffled", "W = L S, shuffled groups", "shuffled", FIT, asked=True),
-    _latent_system("mg-one", "W = L S, one group", "one", FIT, asked=True),
-    System(
-        "squared",
-        "W = L S, squared norms (a trace norm)",
-        _squared,
-        {"shared_strength": SHARED, "own_strength": NO_OWN_PARTS, **FIT},
-        asked=True,
-    ),
-    _latent_system(
-        "mg-palm",
-        "W = L S, groups, PALM with the exact prox",
-        "given",
-        {"algorithm": "palm", **FIT},
-        asked=True,
-    ),
-    *(
-        _latent_system(
-            f"mg-k{k}", f"W = L S, groups, K = {k}", "given", {"n_latents": k, **FIT}, asked=True
-        )
-        for k in (4, 8, 16)
-    ),
-)
-"""The grouped row with one part changed; run where they are named."""
 
-BILINEAR = System(
-    "bilinear",
-    "bilinear compatibility (ESZSL)",
-    partial(bilinear, GAMMAS, LAMBDAS),
-    {"gamma": GAMMAS, "lambda": LAMBDAS, "folds": FOLDS},
-)
+def _systems(rows: Iterable[Row]) -> tuple[System, ...]:
+    return tuple(System(row.name, row.title, *_COMPUTED[row.name], row.asked) for row in rows)
+
+
+def systems_of(table: str) -> tuple[System, ...]:
+    """Systems of a table of the catalogue."""
+    return _systems(catalogue.rows_of(table))
+
+
+LINEAR = _systems(catalogue.LINEAR)
+ABLATIONS = _systems(catalogue.ABLATIONS)
+(BILINEAR,) = _systems([catalogue.BILINEAR])
 
 PAIRS = (
     ("m", "single"),
@@ -354,14 +325,3 @@ UNSEEN_PAIRS = (
     ("bilinear", "ridge"),
 )
 """The same in tables of unseen classes."""
-
-
-def only_asked(systems: Sequence[System], names: Sequence[str]) -> tuple[System, ...]:
-    """The systems, some of which run only where they are named: they take too long for a table."""
-    return tuple(replace(s, asked=s.asked or s.name in names) for s in systems)
-
-
-def zero_shot_systems() -> tuple[System, ...]:
-    """Rows of a table of unseen classes."""
-    named = ("single", "ridge", "convex", "own")
-    return (*(system for system in LINEAR if system.name in named), BILINEAR)

@@ -58,7 +58,7 @@ def evaluate(
 
     from proxmtl.cli.tables import check_scored
 
-    check_scored(run, labels, match=match, id_column=id_column, task_column=task_column)
+    check_scored(run, samples, labels, match=match, id_column=id_column, task_column=task_column)
 
     from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.parts import written_or_kept

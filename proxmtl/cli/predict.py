@@ -59,11 +59,11 @@ def predict(
 
     settle_file(out, force=force, inputs=(run, samples))
 
-    from proxmtl.io.model import read_model_kind
+    from proxmtl.cli.taken_samples import check_samples
     from proxmtl.io.rows import check_match
 
     way = check_match(match)
-    read_model_kind(run)  # an error of the run comes before what is heavy is imported
+    check_samples(run, samples)
 
     from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.parts import written_or_kept

@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proxmtl.naming import no_such
+from proxmtl.backbones.experiments.catalogue import (
+    EXPERIMENTS,
+    check_systems,
+    experiment,
+    folder_of,
+)
 
 if TYPE_CHECKING:
     from proxmtl.backbones.experiments.running import Progress
 
 __all__ = ["reproduce"]
 
-TABLES = ("awa", "clothing", "mulan", "tinyawa", "wbcatt")
-
 
 def reproduce(
-    table: Annotated[str, typer.Argument(help=f"Data set: {', '.join(TABLES)}.", metavar="TABLE")],
+    table: Annotated[
+        str, typer.Argument(help=f"Data set: {', '.join(EXPERIMENTS)}.", metavar="TABLE")
+    ],
     *,
     data: Annotated[
         Path | None,
@@ -62,9 +67,20 @@ def reproduce(
 
       proxmtl reproduce wbcatt --data data --labels-per-attribute 25,50,100,200
     """
-    if table not in TABLES:
-        raise ValueError(f"TABLE: {no_such(table, TABLES)}")
+    listed = experiment(table).tables
+    asked = None if systems is None else [name.strip() for name in systems.split(",")]
+    if asked == ["list"]:
+        from proxmtl.cli.console import make_console
+
+        for name, rows in listed.items():
+            for row in rows:
+                named = " (only where it is named)" if row.asked else ""
+                line = f"{name}: {row.name:<12} {row.title}{named}"
+                make_console().print(line, markup=False)
+        return
+    check_systems(table, asked or ())
     numbers = _numbers(labels_per_attribute)
+    folder = folder_of(table, data)
 
     from contextlib import ExitStack
 
@@ -72,20 +88,13 @@ def reproduce(
     from proxmtl.backbones.experiments.images import kept_features
     from proxmtl.backbones.experiments.markdown import page
     from proxmtl.backbones.experiments.running import compute, finished
-    from proxmtl.backbones.experiments.tables import chosen_tables, folder_of, whole_table
+    from proxmtl.backbones.experiments.tables import chosen_tables, whole_table
     from proxmtl.cli.console import keeping, make_console, shown_path
     from proxmtl.cli.progress import item_progress
     from proxmtl.io import write_text
 
-    asked = None if systems is None else [name.strip() for name in systems.split(",")]
     console = make_console()
-    if asked == ["list"]:
-        for chosen in chosen_tables(table, None):
-            for system in whole_table(chosen).systems:
-                console.print(f"{chosen.name}: {system.name:<12} {system.title}", markup=False)
-        return
     tables = chosen_tables(table, asked)
-    folder = folder_of(table, data)
     command = f"proxmtl reproduce {table}"
     pages = []
     with ExitStack() as stack:

@@ -222,6 +222,8 @@ def write_run(
     histories
         Model name -> records of the solver.
     """
+    returned = _returned(summary.get("fit")) if len(histories) == 1 else None
+    histories = {name: _ended(history, returned) for name, history in histories.items()}
     parts.begin()
     saved_or_kept(folder, lambda place: save_model(place, model))
 
@@ -251,14 +253,26 @@ def write_run(
         metrics=metrics,
         scored_on=str(summary["scored_on"]),
         histories=histories,
-        returned=_returned(summary.get("fit")) if len(histories) == 1 else None,
+        returned=returned,
     )
 
 
-def _returned(report: Mapping[str, Any] | None) -> tuple[float, float] | None:
-    """Passes and objective of the point that a solver returned."""
+def _returned(report: Mapping[str, Any] | None) -> dict[str, float] | None:
+    """Record of the point that a solver returned."""
     objective = None if report is None else report["certificate"]["objective"]
-    return None if report is None or objective is None else (report["passes"], objective)
+    if report is None or objective is None:
+        return None
+    passes = report["passes"]
+    return {"iteration": report["iterations"], "passes": passes, "objective": objective}
+
+
+def _ended(
+    history: Sequence[Mapping[str, float]], returned: Mapping[str, float] | None
+) -> list[Mapping[str, float]]:
+    """Records that end in the returned point, which is not always the last iterate."""
+    if returned is None or any(returned.items() <= record.items() for record in history[-1:]):
+        return list(history)
+    return [*history, returned]
 
 
 def write_figures(
@@ -271,7 +285,7 @@ def write_figures(
     metrics: Mapping[str, pd.DataFrame],
     scored_on: str,
     histories: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
-    returned: tuple[float, float] | None = None,
+    returned: Mapping[str, float] | None = None,
 ) -> None:
     """Draw the figures of a run: ``latents.png``, ``convergence.png``, ``attributes.png``.
 
@@ -290,7 +304,8 @@ def write_figures(
         title = "Latent tasks of the attributes (S)"
         draw("latents.png", lambda: plot_latents(S, columns, names, title=title))
     if histories is not None:
-        ends = None if returned is None else dict.fromkeys(histories, returned)
+        end = None if returned is None else (returned["passes"], returned["objective"])
+        ends = None if end is None else dict.fromkeys(histories, end)
         draw("convergence.png", lambda: plot_convergence(histories, returned=ends))
     if metrics:
         first = next(iter(metrics.values()))

@@ -15,10 +15,10 @@ from proxmtl.cli.inputs import features_for, pair_scores_of, scores_of, torch_de
 from proxmtl.cli.labels_of_test import labels_for
 from proxmtl.cli.progress import item_progress
 from proxmtl.cli.run import given_groups
+from proxmtl.cli.taken_samples import check_samples, image_recipe
 from proxmtl.estimators import load_model
 from proxmtl.groups import Groups
 from proxmtl.io import (
-    FEATURE_SUFFIXES,
     InputError,
     Labels,
     Match,
@@ -28,7 +28,6 @@ from proxmtl.io import (
     read_model_kind,
 )
 from proxmtl.io.identity import fitted_rows, recognised_among, row_fingerprints
-from proxmtl.io.seal import read_document
 from proxmtl.io.sparse_labels import dense_labels
 from proxmtl.label_arrays import SparseLabels
 from proxmtl.row_sources import FeatureRows, rows_of
@@ -123,6 +122,7 @@ class FittedRun:
 
     def scores(self, source: Path, reading: Reading, wanted: Sequence[str] | None = None) -> Scored:
         """Score features, row by row, or images whose features are made as those of the fit."""
+        check_samples(self.folder, source)
         if holds_images(source):
             features, names = self._features_of(source, reading, wanted)
             seen = np.zeros(len(features), np.bool_)
@@ -179,14 +179,8 @@ class FittedRun:
     ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
         from proxmtl.cli.image_features import embed_again  # noqa: PLC0415 - heavy
 
-        path = self.folder / "config.json"
-        made = read_document(path, "fit again.").get("images") if path.is_file() else None
-        if made is None:
-            raise InputError(
-                source,
-                f"{self.folder} holds a model of features, not of images; make features of the "
-                "images with proxmtl extract, by the network whose features it was fitted on.",
-            )
+        made = image_recipe(self.folder)
+        assert made is not None  # check_samples has raised otherwise
         _refuse(reading, ("key", "memory"), "features")
         options = reading.options
         column = reading.id_column if reading.id_column_of == "samples" else None
@@ -221,12 +215,7 @@ class TrainedRun:
         from proxmtl.backbones.data import find_images  # noqa: PLC0415 - heavy
         from proxmtl.backbones.stream import decode  # noqa: PLC0415 - heavy
 
-        if source.suffix.lower() in FEATURE_SUFFIXES:
-            raise InputError(
-                source,
-                f"{self.folder} holds networks, which take images: give a folder of images, a .tar "
-                "archive of them, or a .csv file of their names.",
-            )
+        check_samples(self.folder, source)
         _refuse(reading, ("key", "memory"), "features")
         options = reading.options
         networks = self.networks.to(torch_device(options.device or "cpu"))

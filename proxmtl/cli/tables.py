@@ -15,6 +15,7 @@ from proxmtl.cli.fitted_attributes import check_classes
 from proxmtl.cli.image_options import holds_images
 from proxmtl.cli.labels_of_test import labels_for, read_with_test
 from proxmtl.cli.ranks import several
+from proxmtl.cli.taken_samples import check_fitted_samples, check_samples
 from proxmtl.group_files import read_places
 from proxmtl.io.errors import InputError
 from proxmtl.io.labels import read_labels
@@ -59,6 +60,7 @@ def check_tables(
         As the work raises.
     """
     way = check_match(match)
+    check_fitted_samples(samples)
     if several() or not _quick(labels, test, groups):
         return
     how = {"id_column": id_column, "task_column": task_column}
@@ -78,13 +80,14 @@ def check_tables(
 
 def check_scored(
     run: Path,
+    samples: Path,
     labels: Path,
     *,
     match: str = "auto",
     id_column: str | None = None,
     task_column: str | None = None,
 ) -> None:
-    """Check that a run has a model, and labels that it is to be scored on.
+    """Check that a run has a model, and samples and labels that it is to be scored on.
 
     Raises
     ------
@@ -92,6 +95,7 @@ def check_scored(
         As the work raises.
     """
     way = check_match(match)
+    check_samples(run, samples)
     description = read_model_description(run)
     names = description.get("label_names", description.get("names"))
     if description.get("classes", ()) is None or not _quick(labels):  # None: of a regressor

@@ -32,7 +32,7 @@ from proxmtl.cli.run import RUNNING, named_groups, recorded, scored_on
 from proxmtl.cli.run_page import PAGE_FILE, write_page
 from proxmtl.cli.trained import trained_metrics, trained_scores, write_trained
 from proxmtl.cli.training_folder import check_unfinished, claimed, naming_settings
-from proxmtl.cli.training_report import epoch_line, kept, summary, undone
+from proxmtl.cli.training_report import epoch_line, kept, risen, summary, undone
 from proxmtl.estimators.latent import PAPERS
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.experiments import group_means
@@ -301,8 +301,8 @@ def _say_what_to_doubt(
     for warning in few_positives(names, np.sum(scored > 0, axis=0)) if len(scored) else ():
         say_warning(warning)
     rejected = undone(trainer.history, trainer.config.learning_rate)
-    if rejected:
-        make_console().print(rejected, soft_wrap=True)
+    for sentence in filter(None, (rejected, risen(trainer.history))):
+        make_console().print(sentence, soft_wrap=True)
 
 
 def _save_page(staging: Path, out: Path, parts: Parts, trainer: Trainer, *, wanted: bool) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from proxmtl.backbones.training import Epoch
 
-__all__ = ["epoch_line", "kept", "summary", "undone"]
+__all__ = ["epoch_line", "kept", "risen", "summary", "undone"]
 
 
 def epoch_line(epoch: Epoch, epochs: int) -> str:
@@ -83,6 +83,18 @@ def undone(history: Sequence[Epoch], learning_rate: float) -> str | None:
         "because the objective had risen: the "
         f"rate {learning_rate:g} is too high for W; start with a lower --learning-rate, or raise "
         "the strengths."
+    )
+
+
+def risen(history: Sequence[Epoch]) -> str | None:
+    """Say whose epoch's model is kept, where an epoch before had a lower objective."""
+    through = [record for record in history if record.rejected is None]
+    last, lowest = through[-1], min(through, key=lambda record: record.objective)
+    if not last.objective > lowest.objective:
+        return None
+    return (
+        f"The model is that of epoch {last.epoch}, with an objective of {last.objective:.6g}; that "
+        f"of epoch {lowest.epoch} was lower, {lowest.objective:.6g}. Small rises are not undone."
     )
 
 

@@ -105,6 +105,11 @@ def zeroshot(
 
     settle_file(out, force=force, inputs=(run, samples, matrix, classes, held_out, held_out_labels))
 
+    from proxmtl.cli.taken_samples import check_samples
+
+    for each in (samples, held_out):
+        check_samples(run, each)
+
     import numpy as np
     import pandas as pd
 

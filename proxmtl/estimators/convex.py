@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -49,11 +50,12 @@ def minimised(
     """Minimise to a relative gap within a budget of passes, with the default solver.
 
     Under a strong ridge, zero weights are within any tolerance of the minimum, but order no rows:
-    there the gap is at most a fraction of what weights can gain.
+    there the gap is at most a fraction of what weights can gain. A tolerance of zero means: as far
+    as arithmetic or the budget goes.
 
     ``watched``: what `Watch.solve` gives.
     """
-    tol = min(tol, GAINED * _gain(problem))
+    tol = max(min(tol, GAINED * _gain(problem)), sys.float_info.min)
     chosen = choose(problem, tolerance=AIM * tol, most=max_passes)
     if start is None and LBFGS.serves(problem):
         start = problem.null_point().to(problem.design.dtype)

@@ -22,7 +22,7 @@ from proxmtl.io.rows import Rows
 from proxmtl.io.seal import Entry
 from proxmtl.io.shards import open_shards
 from proxmtl.io.sparse_files import as_csr, sparse_members
-from proxmtl.io.suffixes import holds_shards
+from proxmtl.io.suffixes import FEATURE_SUFFIXES, check_features_path
 from proxmtl.naming import NameIndex
 from proxmtl.row_sources import MEMORY, FeatureRows, MappedRows
 from proxmtl.sources import note_source, open_source
@@ -34,15 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["FEATURE_SUFFIXES", "Features", "load_features", "read_features"]
 
 Array = NDArray[Any]
-
-_CONVERSIONS = {
-    ".csv": "pandas.read_csv('x.csv', index_col=0).to_parquet('x.parquet'), with identifiers of "
-    "the rows in its first column; with semicolons and decimal commas also sep=';', decimal=','",
-    ".xlsx": "pandas.read_excel('x.xlsx', index_col=0).to_parquet('x.parquet')",
-    ".mat": "numpy.save('x.npy', scipy.io.loadmat('x.mat')['X'])",
-    ".pt": "numpy.save('x.npy', torch.load('x.pt').numpy())",
-}
-"""Commands that make features of other files."""
 
 
 class Features(NamedTuple):
@@ -171,13 +162,8 @@ def load_features(
         As for `read_features`.
     """
     path = Path(path)
+    check_features_path(path)
     suffix = path.suffix.lower()
-    if path.is_dir() and not (path.suffix == ".partial" or holds_shards(path)):
-        raise InputError(
-            path,
-            "a folder without npy, safetensors or parquet files; features are a file, or a folder "
-            "of such files. proxmtl extract makes one of a folder of images.",
-        )
     if path.is_dir() or (memory is not None and path.is_file()):
         shards = open_shards(
             path,
@@ -188,17 +174,6 @@ def load_features(
         )
         note_source(shards.fingerprint())
         return Features(shards, shards.ids, shards.names)
-    if not suffix and not path.exists():
-        raise InputError(path, "no such file or folder; check the path to the features or images.")
-    if suffix not in FEATURE_SUFFIXES:
-        seen = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
-        raise InputError(
-            path,
-            f"features are read from {', '.join(FEATURE_SUFFIXES)} files and this name has {seen}; "
-            f"convert the file, for example with {_CONVERSIONS.get(suffix, 'numpy.save')}.",
-        )
-    if not path.is_file():
-        raise InputError(path, "no such file; check the path to the features.")
     if suffix in {".npy", ".parquet"} and key is not None:
         raise InputError(path, f"a {path.suffix} file holds one table; leave out the key {key!r}.")
     if suffix != ".parquet" and id_column is not None and id_column_required:
@@ -323,6 +298,3 @@ _READERS: Mapping[str, Callable[[Path, BinaryIO, str | None], Features]] = {
     ".npz": _read_npz,
     ".safetensors": _read_safetensors,
 }
-
-FEATURE_SUFFIXES: tuple[str, ...] = (*_READERS, ".parquet")
-"""The suffixes that `read_features` understands."""

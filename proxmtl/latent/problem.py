@@ -18,14 +18,9 @@ from proxmtl.latent.parts import Parts, check_strengths
 from proxmtl.latent.penalties import JointPenalties
 from proxmtl.losses import Loss
 from proxmtl.problem import OracleCounts, Problem
-from proxmtl.regularizers import (
-    L1,
-    GroupL2,
-    OverlappingGroupL2,
-    SquaredFrobenius,
-    UnsupportedError,
-)
+from proxmtl.regularizers import L1, GroupL2, OverlappingGroupL2, SquaredFrobenius, UnsupportedError
 from proxmtl.result import Certificate
+from proxmtl.shown import Shown
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.targets import Targets
 
@@ -35,7 +30,7 @@ TINY = 1e-9
 """Lower limit of the curvature along a factor, in the units of the penalties."""
 
 
-class LatentProblem(JointPenalties, OnData):
+class LatentProblem(JointPenalties, OnData, Shown):
     """``loss(X L S + b) + mu sum_k sum_g w_g ||S[k, g]|| + gamma ||L||_1 + lambda ||L||_F^2``.
 
     With ``own_strength``, tasks have own parts V: the scores are ``X (L S + V) + b``, and the
@@ -65,6 +60,8 @@ class LatentProblem(JointPenalties, OnData):
         no group: the penalty of one factor could then be moved to the other, and the minimum is not
         attained.
     """
+
+    _SHOWN = ("loss", "group_norm", "l1", "ridge", "own", "design", "targets")
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ class LatentResult(Shown):
     certificate : Certificate
         Objective, KKT residual and duality gap of each block; no claim of global optimality.
     history : list of dict
-        Iteration, passes, seconds and objective at each check.
+        Iteration, passes, seconds and objective at the start and at each check.
     iterations, passes, seconds, reason, returned
         As in :class:`Result`; ``passes`` includes those of the starting point.
     budget : float

@@ -110,7 +110,7 @@ def curve_chart(
         not percent and bool(values) and min(values) > 0 and max(values) > 10 * min(values)
     )
     scale = alt.Scale(type="log", nice=False) if logarithmic else alt.Scale(zero=False)
-    form = ".3~%" if percent else ".3~g"
+    form = ".3~%" if percent else f".{_digits(values)}~g"
     horizontal = alt.Axis(title=x_title, tickCount=6, tickMinStep=1)  # whole numbers
     vertical = alt.Axis(title=y_title, format=form, tickCount=5)
     if logarithmic:
@@ -138,6 +138,14 @@ def curve_chart(
         ring = alt.Chart(data(points)).mark_point(size=150, strokeWidth=2.5)
         layers.append(ring.encode(**encoding))
     return spec(alt.layer(*layers), 230, f"{y_title} against {x_title}")
+
+
+def _digits(values: Sequence[float]) -> int:
+    """Significant digits by which five ticks over the range of some values differ."""
+    if len(set(values)) < 2:
+        return 3
+    ticks = 5 * np.abs(values).max() / np.ptp(values)
+    return int(np.clip(np.ceil(np.log10(ticks)) + 1, 3, 9))
 
 
 def _decades(low: float, high: float) -> list[float]:

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["plot_attribute_scores", "plot_convergence", "plot_latents"]
 
 LONGEST_NAME = 28
-ZERO = "#f1f1ee"
-"""The colour of an exact zero, unlike any colour of a number."""
+ZERO = "#d9d9d4"
+"""The colour of an exact zero, darker than a weight near zero, which is white."""
+CROSSED = 2000
+"""Cells up to which exact zeros are crossed out, too; more crosses are a texture."""
 
 
 def plot_latents(
@@ -34,7 +36,8 @@ def plot_latents(
 ) -> Figure:
     """Heat map of S with its group blocks: which latent task serves which attributes.
 
-    Only live latents (rows with a nonzero) are shown, the largest first. Exact zeros are grey.
+    Only live latents (rows with a nonzero) are shown, the largest first. Exact zeros are grey, with
+    a cross; weights near zero are white.
 
     Parameters
     ----------
@@ -74,7 +77,7 @@ def plot_latents(
         for spine in axes.spines.values():
             spine.set_visible(False)
         zeros = float(np.mean(S == 0)) if S.size else 1.0
-        text = f"{len(live)} of {len(S)} latents live · {zeros:.0%} of S exactly zero (grey)"
+        text = f"{len(live)} of {len(S)} latents live · {zeros:.0%} of S exactly zero (grey ×)"
         text = f"{title}\n{text}" if title else text
         if ax is None:
             figure_of(axes).suptitle(text, x=0.01, ha="left", fontsize=10)
@@ -139,6 +142,9 @@ def _draw_heat_map(axes: Any, shown: NDArray[Any], spans: Sequence[tuple[str, in
         edgecolors="white",
         linewidth=0.4,
     )
+    if shown.size <= CROSSED:
+        rows, columns = np.nonzero(shown == 0)
+        axes.plot(columns + 0.5, rows + 0.5, "x", color=MUTED, markersize=4, markeredgewidth=0.8)
     axes.set(xlim=(0, shown.shape[1]), ylim=(len(shown), 0))
     named = [span for span in spans if span[2] - span[1] > 1]
     titles = _titles(spans)

@@ -192,15 +192,14 @@ class _Batch:
             if not math.isfinite(objective):
                 ended[b] = Decision(Status.DIVERGED, f"objective is {objective}")
                 continue
-            if iteration:
-                history.append(
-                    {
-                        "iteration": iteration,
-                        "passes": passes,
-                        "seconds": seconds,
-                        "objective": objective,
-                    }
-                )
+            history.append(
+                {
+                    "iteration": iteration,
+                    "passes": passes,
+                    "seconds": seconds,
+                    "objective": objective,
+                }
+            )
             decision = self.rules[self.live[b]](progress)
             if decision is None and passes + 1 > limit + ROUNDING:  # no iteration fits in
                 decision = Decision(Status.BUDGET, f"{limit:g} passes")

@@ -206,6 +206,8 @@ class _Loop(Generic[P, S, X]):
         """
         solver, view = self.solver, self.view
         progress = self.progress(state)
+        if state.iteration == 0 and math.isfinite(progress.objective):  # a start may be infeasible
+            self.history.append(_record(progress))
         decision = self.stop(progress) if best is None else self._decided(progress)
         if best is None or best.iteration == state.iteration:
             best = state

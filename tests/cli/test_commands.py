@@ -53,6 +53,14 @@ def test_fit_predict_evaluate_inspect(program, files):
 
     metrics = json.loads((files / "run" / "metrics.json").read_text())
     assert set(metrics["groups"]) == {"colors", "patterns", "Total"}
+    history = pd.read_csv(files / "run" / "history.csv")
+    assert history["iteration"].iloc[0] == 0
+    # from the start to the point that was returned
+    fit, last = metrics["fit"], history.iloc[-1]
+    written = [fit["iterations"], fit["passes"], fit["certificate"]["objective"]]
+    np.testing.assert_allclose(
+        last[["iteration", "passes", "objective"]].astype(float), written, rtol=1e-7
+    )
     config = json.loads((files / "run" / "config.json").read_text())
     assert config["rows"] == {"fitted": 64, "held_out": 16}
     assert [entry["path"] for entry in config["inputs"]] == ["x.npy", "y.csv", "g.json"]

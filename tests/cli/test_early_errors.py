@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from proxmtl.baselines import BASELINES
-from proxmtl.cli import option_values, reproduce
+from proxmtl.cli import option_values
 from proxmtl.estimators.thresholds import check_threshold
 from proxmtl.latent.model import ALGORITHMS
 from proxmtl.losses import LOSS_NAMES
@@ -27,6 +27,11 @@ CASES = {
     "labels of evaluate": ("evaluate run f.npy -l two.csv", "two.csv, line 4"),
     "attributes of evaluate": ("evaluate run f.npy -l one.csv", "no column for 1 of the model's"),
     "no run": ("predict photos f.npy -o p.csv", "no model is in this folder"),
+    "labels for features": ("predict run l.csv -o p.csv", "l.csv: features are read from .npy"),
+    "features as text": ("fit x.csv -l bare.csv -o r", "x.csv: features are read from .npy"),
+    "features of torch": ("tune x.pt -l l.csv -o r", "numpy.save('x.npy', torch.load("),
+    "images of features": ("predict run photos -o p.csv", "features of the images with proxmtl"),
+    "samples of evaluate": ("evaluate run l.csv -l l.csv", "l.csv: features are read from"),
     "algorithm": ("fit f.npy -l l.csv -o r --algorithm gramm", "Did you mean 'gram'?"),
     "threshold": (
         "fit f.npy -l l.csv -o r --auto --threshold balanced",
@@ -40,6 +45,8 @@ CASES = {
     "loss": ("train photos -l l.csv -o r --loss logistc", "Did you mean 'logistic'?"),
     "network": ("train photos -l l.csv -o r --network smal", "Did you mean 'small'?"),
     "table": ("reproduce clothes", "Did you mean 'clothing'?"),
+    "system": ("reproduce clothing --systems single,mg-shufled", "Did you mean 'mg-shuffled'?"),
+    "data of a table": ("reproduce mulan --data nowhere", "expected the folder of the data set"),
     "numbers": ("reproduce awa --labels-per-attribute 3", "give numbers of 8 or more"),
 }
 PROGRAM = """
@@ -71,6 +78,8 @@ def said(tmp_path_factory):
         "more.csv": ["image,red,old", *rows, "9.png,1,0"],
         "one.csv": ["image,blue,old", *(f"{i}.png,{i % 2},1" for i in range(6))],
         "bare.csv": ["red,old", *(row.split(",", 1)[1] for row in rows)],
+        "x.csv": ["x0,x1", *(f"{i}.5,-1" for i in range(6))],
+        "x.pt": [],
         "bad.toml": ['g = ["red", "odl"]'],
         "stray.toml": ["[groups]", 'g = ["red"]', "[weights]", "h = 2"],
     }
@@ -100,14 +109,12 @@ def test_errors_come_before_torch(said, case):
 
 
 def test_words_of_options_are_those_that_there_are():
-    from proxmtl.backbones.experiments.tables import EXPERIMENTS
     from proxmtl.backbones.networks.registry import NETWORKS
 
     assert option_values.ALGORITHMS == ALGORITHMS
     free = [name for name, row in BASELINES.items() if row.decomposition == "free"]
     assert list(option_values.CONVEX) == free
     assert list(option_values.LOSSES) == list(LOSS_NAMES)
-    assert set(reproduce.TABLES) == set(EXPERIMENTS)
     assert list(option_values.NETWORKS) == list(NETWORKS)
     for name in option_values.THRESHOLDS:
         check_threshold(name)

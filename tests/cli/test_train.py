@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from proxmtl.backbones.training import AttributeCNN
+from proxmtl.backbones.training import AttributeCNN, Epoch
+from proxmtl.cli.training_report import risen
 from proxmtl.io.seal import read_manifest
 
 SMALL = ["--side", "16", "--epochs", "2", "--max-passes", "20", "--batch-size", "16"]
@@ -234,6 +235,16 @@ def test_epochs_that_were_undone_are_counted(program, photos):
     assert code == 0, err
     assert "2 of 2 epochs were undone" in out
     assert len(set(objectives(photos / "cnn"))) == 1
+
+
+def test_the_model_of_an_epoch_after_the_lowest_is_named():
+    epochs = [Epoch(epoch=k, objective=value) for k, value in enumerate((0.5, 0.4, 0.41))]
+    assert "that of epoch 2, with an objective of 0.41; that of epoch 1 was lower, 0.4." in str(
+        risen(epochs)
+    )
+    assert risen(epochs[:2]) is None
+    # an epoch that was undone has the figures of the one before, and is not the model's
+    assert "that of epoch 2," in str(risen([*epochs, Epoch(epoch=3, objective=0.41, rejected=9.0)]))
 
 
 BAD = {

@@ -43,7 +43,7 @@ def test_divergence_is_called_by_its_name(name):
     assert not math.isfinite(result.state.objective)
     assert result.iterations < 100
     # the history ends before: it can be drawn, and written as JSON
-    assert len(result.history) == result.iterations - 1
+    assert len(result.history) == result.iterations  # the start, and all iterations but the last
     assert all(math.isfinite(record["objective"]) for record in result.history)
 
 
@@ -56,7 +56,7 @@ def test_a_problem_of_a_batch_diverges_alone():
     assert diverged.status is pm.Status.DIVERGED
     assert diverged.reason == f"objective is {diverged.state.objective}"
     assert not math.isfinite(diverged.state.objective)
-    assert len(diverged.history) == diverged.iterations - 1
+    assert len(diverged.history) == diverged.iterations
     assert all(math.isfinite(record["objective"]) for record in diverged.history)
     assert small.status is smallest.status is pm.Status.CONVERGED
     for result, alone in ((small, problems[0]), (smallest, problems[2])):

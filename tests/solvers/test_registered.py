@@ -79,10 +79,12 @@ def test_budget_is_reported_with_its_reason(name):
     assert (result.status, result.iterations) == (pm.Status.BUDGET, 6)
     assert result.reason == "6 iterations"
     assert not result.status.ok
-    assert [record["iteration"] for record in result.history] == [1, 2, 3, 4, 5, 6]
+    assert [record["iteration"] for record in result.history] == [0, 1, 2, 3, 4, 5, 6]
+    # some solvers solve for the intercept, or compare with zero, before their first iteration
+    assert result.history[0]["objective"] <= objective(problem, start) * (1 + 1e-12)
     passes = [record["passes"] for record in result.history]
     assert passes == sorted(passes)
-    assert passes[0] > 0
+    assert passes[1] > 0
     assert result.passes == passes[-1] == result.state.passes
 
 
@@ -129,7 +131,7 @@ def test_state_saved_loaded_and_resumed_takes_the_same_path_bitwise(name):
     assert rest.certificate == through.certificate
     # batches and working sets count as fractions of a pass, whose sums start anew
     assert rest.passes == pytest.approx(through.passes, rel=1e-12)
-    tail = [record["objective"] for record in through.history[11:]]
+    tail = [record["objective"] for record in through.history[12:]]
     assert [record["objective"] for record in rest.history] == tail
 
 

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from proxmtl.backbones.experiments.location import read_text, require
 from proxmtl.backbones.npz import read_npz
 from proxmtl.documents import parse_json
 from proxmtl.groups import Groups
-
-from .location import read_text, require
 
 FEATURES = "features_pca512_int8.npz"
 GROUPS = "attribute_groups_9.json"

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from proxmtl.backbones.data.files import find_images
 from proxmtl.backbones.data.table import ImageTable
+from proxmtl.backbones.experiments.location import require
 from proxmtl.backbones.images import Fit
 
 from .awa import Animals, load_awa_classes
-from .location import require
 
 IMAGE_FOLDER = "JPEGImages"
 

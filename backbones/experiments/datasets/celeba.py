@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from proxmtl.backbones.experiments.location import read_text, require
+
 from .labelled_images import LabelledImages
-from .location import read_text, require
 
 ATTRIBUTES_FILE = "list_attr_celeba.txt"
 IMAGE_FOLDER = "img_align_celeba"

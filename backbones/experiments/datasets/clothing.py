@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxmtl.backbones.archive import TarImages
+from proxmtl.backbones.experiments.location import require
 from proxmtl.backbones.images import SizedImages
 from proxmtl.groups import Groups
 
 from .labelled_images import LabelledImages
-from .location import require
 from .mat import read_mat_array
 
 CLOTHING_GROUPS: dict[str, tuple[str, ...]] = {

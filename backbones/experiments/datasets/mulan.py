@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import arff
 
+from proxmtl.backbones.experiments.location import require
 from proxmtl.naming import no_such
-
-from .location import require
 
 __all__ = ["MULAN_LABELS", "MultiLabel", "load_mulan"]
 

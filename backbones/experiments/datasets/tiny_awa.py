@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxmtl.backbones.archive import TarImages
+from proxmtl.backbones.experiments.location import read_text, require
 from proxmtl.groups import Groups
 
 from .awa import GROUPS, Animals, load_awa_classes, load_awa_groups
-from .location import read_text, require
 
 CLASSES = "classes.csv"
 ATTRIBUTES = "awa1"

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxmtl.backbones.archive import TarImages
+from proxmtl.backbones.experiments.location import read_text, require
 from proxmtl.backbones.images import SizedImages
 from proxmtl.groups import Groups
 
 from .labelled_images import LabelledImages
-from .location import read_text, require
 
 WBCATT_GROUPS: dict[str, tuple[str, ...]] = {
     "cell": ("cell_size", "cell_shape"),

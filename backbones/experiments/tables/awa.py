@@ -9,14 +9,7 @@ import numpy as np
 from proxmtl.backbones.experiments.datasets import load_awa
 from proxmtl.backbones.experiments.protocol import Data, FeaturesOf, Fold, PublishedTable, Table
 from proxmtl.backbones.experiments.splits import learning_fold, unseen_class_folds
-from proxmtl.backbones.experiments.systems import (
-    ABLATIONS,
-    LINEAR,
-    PAIRS,
-    UNSEEN_PAIRS,
-    only_asked,
-    zero_shot_systems,
-)
+from proxmtl.backbones.experiments.systems import PAIRS, UNSEEN_PAIRS, systems_of
 
 __all__ = ["SEEN", "UNSEEN"]
 
@@ -138,7 +131,7 @@ SEEN = Table(
 
         Latent rows have at most 100 passes a fit, rows with own parts 200.
     """,
-    systems=(*only_asked(LINEAR, ["svm", "crf"]), *ABLATIONS),
+    systems=systems_of("awa"),
     pairs=PAIRS,
     published=(TABLE_IV, TABLE_V),
     standardize=False,
@@ -162,7 +155,7 @@ UNSEEN = Table(
         probabilities, by the largest compatibility for the bilinear row, which is also
         offered the continuous attributes.
     """,
-    systems=zero_shot_systems(),
+    systems=systems_of("awa-unseen"),
     metrics=("auc", "ap"),
     pairs=UNSEEN_PAIRS,
     standardize=False,

@@ -8,7 +8,7 @@ from proxmtl.backbones.experiments.datasets import load_clothing
 from proxmtl.backbones.experiments.images import same_images
 from proxmtl.backbones.experiments.protocol import Data, FeaturesOf, Fold, PublishedTable, Table
 from proxmtl.backbones.experiments.splits import random_folds
-from proxmtl.backbones.experiments.systems import ABLATIONS, LINEAR, PAIRS, only_asked
+from proxmtl.backbones.experiments.systems import PAIRS, systems_of
 
 __all__ = ["CLOTHING"]
 
@@ -79,7 +79,7 @@ CLOTHING = Table(
 
         Latent rows have at most 100 passes a fit, rows with own parts 200.
     """,
-    systems=(*only_asked(LINEAR, ["lasso", "decorrelated"]), *ABLATIONS),
+    systems=systems_of("clothing"),
     pairs=PAIRS,
     published=(TABLE_III,),
 )

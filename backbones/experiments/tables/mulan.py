@@ -7,17 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from proxmtl.backbones.experiments.catalogue import EXPERIMENTS
 from proxmtl.backbones.experiments.datasets import load_mulan
 from proxmtl.backbones.experiments.protocol import Data, FeaturesOf, Fold, Table
 from proxmtl.backbones.experiments.splits import random_folds
-from proxmtl.backbones.experiments.systems import LINEAR, PAIRS
+from proxmtl.backbones.experiments.systems import PAIRS, systems_of
 from proxmtl.groups import Groups
 
 __all__ = ["MULAN"]
 
-SETS = ("emotions", "scene", "flags", "birds")
 SPLITS = 5
-ROWS = ("logistic", "single", "ridge", "lasso", "l21", "m", "convex", "own")
 
 
 def load(name: str, folder: Path, features: FeaturesOf) -> Data:
@@ -36,9 +35,12 @@ def folds(data: Data, seed: int) -> list[Fold]:
     return random_folds(data, SPLITS, 1 - len(data.parts["train"]) / len(data.X), seed)
 
 
-def _table(name: str) -> Table:
+def _table(table: str) -> Table:
+    name = table.removeprefix("mulan-")
+    systems = systems_of(table)
+    rows = {system.name for system in systems}
     return Table(
-        name=f"mulan-{name}",
+        name=table,
         title=f"MULAN, {name}",
         load=partial(load, name),
         folds=folds,
@@ -46,9 +48,9 @@ def _table(name: str) -> Table:
         Five random splits with the sizes of the authors' parts; a quarter of each training
         part validates, as in the other tables. Labels have no groups.
     """,
-        systems=tuple(system for system in LINEAR if system.name in ROWS),
-        pairs=tuple(pair for pair in PAIRS if set(pair) <= set(ROWS)),
+        systems=systems,
+        pairs=tuple(pair for pair in PAIRS if rows.issuperset(pair)),
     )
 
 
-MULAN = tuple(_table(name) for name in SETS)
+MULAN = tuple(_table(table) for table in EXPERIMENTS["mulan"].tables)

@@ -10,14 +10,7 @@ from proxmtl.backbones.experiments.datasets import load_tiny_awa
 from proxmtl.backbones.experiments.images import same_images
 from proxmtl.backbones.experiments.protocol import Data, FeaturesOf, Fold, Table
 from proxmtl.backbones.experiments.splits import learning_fold, unseen_class_folds
-from proxmtl.backbones.experiments.systems import (
-    ABLATIONS,
-    LINEAR,
-    PAIRS,
-    UNSEEN_PAIRS,
-    only_asked,
-    zero_shot_systems,
-)
+from proxmtl.backbones.experiments.systems import PAIRS, UNSEEN_PAIRS, systems_of
 from proxmtl.groups import Groups
 
 __all__ = ["TINY_SEEN", "TINY_UNSEEN"]
@@ -95,7 +88,7 @@ TINY_SEEN = Table(
 
         Latent rows have at most 100 passes a fit, rows with own parts 200.
     """,
-    systems=(*only_asked(LINEAR, ["svm", "crf", "lasso", "decorrelated"]), *ABLATIONS),
+    systems=systems_of("tinyawa"),
     pairs=PAIRS,
     disjoint=True,
 )
@@ -112,7 +105,7 @@ TINY_UNSEEN = Table(
         Zero-shot accuracy is the mean over the three classes of the accuracy among them: by
         direct attribute prediction, by the largest compatibility for the bilinear row.
     """,
-    systems=zero_shot_systems(),
+    systems=systems_of("tinyawa-unseen"),
     metrics=("auc", "ap"),
     pairs=UNSEEN_PAIRS,
     unseen=True,

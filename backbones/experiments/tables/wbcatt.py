@@ -15,7 +15,7 @@ from proxmtl.backbones.experiments.protocol import (
     Fold,
     Table,
 )
-from proxmtl.backbones.experiments.systems import ABLATIONS, LINEAR, PAIRS, only_asked
+from proxmtl.backbones.experiments.systems import PAIRS, systems_of
 
 __all__ = ["WBCATT"]
 
@@ -81,7 +81,7 @@ WBCATT = Table(
 
         Latent rows have at most 100 passes a fit, rows with own parts 200.
     """,
-    systems=(*only_asked(LINEAR, ["svm", "crf"]), *ABLATIONS),
+    systems=systems_of("wbcatt"),
     pairs=PAIRS,
     extra=of_attributes,
 )

@@ -9,9 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from proxmtl.backbones.experiments import running
+from proxmtl.backbones.experiments.catalogue import EXPERIMENTS, folder_of
 from proxmtl.backbones.experiments.images import kept_features
 from proxmtl.backbones.experiments.markdown import page
-from proxmtl.backbones.experiments.tables import EXPERIMENTS, chosen_tables, folder_of, whole_table
+from proxmtl.backbones.experiments.tables import TABLES, chosen_tables, whole_table
 from proxmtl.cli.app import app
 from proxmtl.io.errors import InputError
 
@@ -134,7 +135,7 @@ def test_what_is_asked_for_has_to_exist(command, more, message, tmp_path):
 def test_rows_are_listed_without_data(command):
     result = command(systems="list")
     assert result.exit_code == 0
-    assert "awa: mg-shuffled" in result.output
+    assert "awa: mg-shuffled  W = L S, shuffled groups (only where it is named)\n" in result.output
     assert "awa-unseen: bilinear" in result.output
 
 
@@ -147,15 +148,18 @@ def test_rows_that_run_only_when_they_are_asked_for():
     assert len(whole_table(asked).systems) > 10
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_declarations_agree_with_their_rows(name):
-    for table in EXPERIMENTS[name].tables:
-        names = [system.name for system in table.systems]
-        assert len(set(names)) == len(names)
-        assert {name for pair in table.pairs for name in pair} <= set(names)
-        for published in table.published:
-            assert set(published.ours) <= set(published.rows)
-            assert {name for ours in published.ours.values() for name in ours} <= set(names)
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_declarations_agree_with_their_rows(table):
+    names = [system.name for system in table.systems]
+    assert len(set(names)) == len(names)
+    assert {name for pair in table.pairs for name in pair} <= set(names)
+    for published in table.published:
+        assert set(published.ours) <= set(published.rows)
+        assert {name for ours in published.ours.values() for name in ours} <= set(names)
+
+
+def test_the_catalogue_lists_each_table_once():
+    assert sorted(t for e in EXPERIMENTS.values() for t in e.tables) == sorted(TABLES)
 
 
 def test_a_data_set_is_found_by_its_folder_or_that_of_all(tmp_path):
@@ -164,6 +168,8 @@ def test_a_data_set_is_found_by_its_folder_or_that_of_all(tmp_path):
     assert folder_of("awa", tmp_path) == inside
     assert folder_of("awa", inside) == inside
     assert folder_of("wbcatt", inside) == inside
+    with pytest.raises(FileNotFoundError, match="expected the folder of the data set 'mulan'"):
+        folder_of("mulan", tmp_path / "nowhere")
 
 
 class Network:
@@ -223,5 +229,5 @@ def test_the_page_runs_as_it_is_printed(tmp_path, monkeypatch, capsys):
 def test_the_page_names_the_tables_and_rows_that_there_are():
     text = PAGE.read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z0-9-]+)`", text))
-    systems = {s.name for e in EXPERIMENTS.values() for t in e.tables for s in t.systems}
+    systems = {s.name for table in TABLES.values() for s in table.systems}
     assert systems | set(EXPERIMENTS) <= named

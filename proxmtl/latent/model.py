@@ -24,6 +24,7 @@ from proxmtl.latent.starts import INITS, made_start
 from proxmtl.losses import Loss, SquaredHinge, loss_of
 from proxmtl.naming import no_such
 from proxmtl.posing import design_of, observed_design
+from proxmtl.regularizers.group_layout import check_groups
 from proxmtl.result import Certificate, Result, Status
 from proxmtl.row_sources import is_rows
 from proxmtl.solvers.base import Callback, Solver, check_state
@@ -138,11 +139,8 @@ class LatentMTL:
             known = ", ".join(map(repr, ("auto", *INITS)))
             raise ValueError(f"init: got {self.init!r}; use {known} or factors (L, S).")
         object.__setattr__(self, "n_latents", checked_number(self.n_latents))
-        if self.groups is not None and not hasattr(self.groups, "indptr"):
-            raise ValueError(
-                f"groups: got {type(self.groups).__name__}; build them with Groups.from_lists, "
-                "Groups.from_names or Groups.from_file."
-            )
+        if self.groups is not None:
+            check_groups(self.groups)
         check_strengths(self)
         if self.own_strength is not None and self.algorithm == "paper":
             raise ValueError(

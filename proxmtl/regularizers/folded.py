@@ -14,7 +14,7 @@ from torch import Tensor
 
 from proxmtl.groups import Groups
 from proxmtl.regularizers.base import Regularizer
-from proxmtl.regularizers.group_layout import GroupLayout, zero_where_zero
+from proxmtl.regularizers.group_layout import GroupLayout, check_groups, zero_where_zero
 
 __all__ = ["MCP", "SCAD", "FoldedConcave"]
 
@@ -56,6 +56,8 @@ class FoldedConcave(Regularizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.groups is not None:
+            check_groups(self.groups)
         if self.groups is not None and not self.groups.is_disjoint:
             raise ValueError(
                 f"groups: {self.groups!r}; folded concave penalties take disjoint ones."

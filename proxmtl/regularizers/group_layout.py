@@ -13,7 +13,16 @@ from torch import Tensor
 from proxmtl.groups import Groups
 from proxmtl.kernels.ranges import norms_in_range
 
-__all__ = ["GroupLayout", "zero_where_zero"]
+__all__ = ["GroupLayout", "check_groups", "zero_where_zero"]
+
+
+def check_groups(groups: object) -> None:
+    """Raise ``ValueError`` unless they are :class:`~proxmtl.Groups`."""
+    if not isinstance(groups, Groups):
+        raise ValueError(
+            f"groups: got {type(groups).__name__}; build them with Groups.from_lists, "
+            "Groups.from_names or Groups.from_file."
+        )
 
 
 @dataclass(eq=False)

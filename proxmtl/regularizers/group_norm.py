@@ -8,7 +8,7 @@ from torch import Tensor
 
 from proxmtl.groups import Groups
 from proxmtl.regularizers.base import Regularizer, largest_ratio, norm_ratio, scaled_value
-from proxmtl.regularizers.group_layout import GroupLayout
+from proxmtl.regularizers.group_layout import GroupLayout, check_groups
 from proxmtl.regularizers.smoothed import Smoothed, SmoothedGroupNorm
 
 __all__ = ["GroupNorm"]
@@ -31,6 +31,10 @@ class GroupNorm(Regularizer):
     has_curvature = True
     is_smoothable = True
     is_slicewise = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_groups(self.groups)
 
     @cached_property
     def layout(self) -> GroupLayout:

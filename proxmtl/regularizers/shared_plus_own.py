@@ -11,6 +11,7 @@ from torch import Tensor
 
 from proxmtl.groups import Groups
 from proxmtl.regularizers.base import Regularizer
+from proxmtl.regularizers.group_layout import check_groups
 
 __all__ = ["SharedPlusOwn"]
 
@@ -61,6 +62,8 @@ class SharedPlusOwn(Regularizer):
         super().__post_init__()
         if not 0 < self.own < math.inf:
             raise ValueError(f"own: got {self.own}; it must be finite and > 0.")
+        if self.groups is not None:
+            check_groups(self.groups)
         if self.groups is not None and not self.groups.is_disjoint:
             raise ValueError(
                 "groups: they overlap; a shared part within each group needs disjoint groups."

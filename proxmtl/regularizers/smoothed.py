@@ -14,7 +14,7 @@ from torch import Tensor
 from proxmtl.groups import Groups
 from proxmtl.kernels import smoothed_group_grad
 from proxmtl.regularizers.base import check_strength
-from proxmtl.regularizers.group_layout import GroupLayout
+from proxmtl.regularizers.group_layout import GroupLayout, check_groups
 
 if TYPE_CHECKING:
     from proxmtl.regularizers.composed import Composed
@@ -109,6 +109,7 @@ class SmoothedGroupNorm(Smoothed):
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
+        check_groups(self.groups)
         self.check()
 
     @cached_property

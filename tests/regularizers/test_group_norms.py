@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from oracles import group_dual_norm, group_norm, group_prox, subdifferential_distance
 from strategies import examples, matrices, overlapping_groups, tree_groups
 
+import proxmtl as pm
 from proxmtl import L1, GroupL2, Groups, OverlappingGroupL2, SquaredGroupL2
+from proxmtl.regularizers.smoothed import SmoothedGroupNorm
 
 CHAIN = Groups.from_lists([[0, 1, 2], [2, 3], [3, 4], [4, 5, 0]], weights=[1.0, 0.5, 2.0, 1.0])
 TREE = Groups.from_lists([[0, 1, 2, 3, 4, 5], [0, 1, 2], [3, 4], [1], [5]])
@@ -197,6 +199,24 @@ def test_a_shape_that_does_not_fit_raises(kind, shape):
     for method in (r.value, lambda W: r.prox(W, 0.1), r.dual_norm, lambda W: r.kkt_residual(W, W)):
         with pytest.raises(ValueError, match=r"groups: of 5 (tasks|items), and"):
             method(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        GroupL2,
+        OverlappingGroupL2,
+        pm.LatentOverlapGroupL2,
+        SquaredGroupL2,
+        lambda groups, strength: pm.SparseGroupL2(groups, strength, 0.5),
+        lambda groups, strength: pm.SharedPlusOwn(strength, 1.0, groups),
+        lambda groups, strength: pm.MCP(strength, groups=groups),
+        lambda groups, strength: SmoothedGroupNorm(groups, strength, 0.1),
+    ],
+)
+def test_plain_lists_are_no_groups(kind):
+    with pytest.raises(ValueError, match=r"groups: got list; build them with Groups.from_lists"):
+        kind([[0, 1], [2]], 1.0)
 
 
 def test_disjoint_norm_refuses_overlaps():

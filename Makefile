@@ -11,6 +11,9 @@ CODE   := proxmtl kernels backbones bench tests
 	lint types docs bench bench-peers bench-compare env clean
 .DEFAULT_GOAL := test
 
+# Tests start many processes, and compiling the package in each of them takes a third of their start.
+unexport PYTHONDONTWRITEBYTECODE
+
 env: $(READY)
 
 $(READY): requirements/dev.lock pyproject.toml

@@ -1,5 +1,6 @@
 """Common ground of all tests: poisoned memory, hypothesis profiles, threads."""
 
+import gc
 import os
 import signal
 import sys
@@ -32,6 +33,17 @@ _COMMON = {
 hypothesis.settings.register_profile("default", max_examples=100, derandomize=True, **_COMMON)
 hypothesis.settings.register_profile("deep", max_examples=1000, **_COMMON)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# what is collected between tests is little of what is there, and looking at all of it takes time
+YOUNG = 50_000
+
+
+def pytest_collection_finish():
+    """Leave what imports and the collection of tests made out of garbage collections."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG, 20, 20)
+
 
 ALLOCATORS = [
     (torch, "empty"),

@@ -1,7 +1,8 @@
 """Processes of Python that begin with torch and the package imported: forks of one that has them.
 
 A process that imports them itself takes seconds of the processor, and tests start many. What is
-under test in the start itself, such as the time that it takes, needs a process of its own.
+under test in the start itself, such as the time that it takes, needs a process of its own, and so
+do figures, which are pictures of one pixel here.
 """
 
 import fcntl
@@ -10,20 +11,19 @@ import os
 import runpy
 import subprocess
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
+from unittest import mock
 
 import torch
+from pictures import draw_no_figures
 
 __all__ = ["Forked"]
 
 CAPACITY = 1 << 20
 """Bytes of errors that are kept for a reader that comes at the end."""
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(
-    ["torch.distributed", "pandas", "numba", "matplotlib.pyplot", "proxmtl.cli.app",
-     "proxmtl.estimators", "proxmtl.nn", "proxmtl.experiments", "proxmtl.selection",
-     "proxmtl.backbones"]
-)  # fmt: skip
+_SERVER.set_forkserver_preload(["warm"])
 
 
 class Forked:
@@ -48,6 +48,9 @@ class Forked:
         os.set_blocking(self.stderr.fileno(), False)  # a process of its own may outlive it
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             fcntl.fcntl(self.stderr, fcntl.F_SETPIPE_SZ, CAPACITY)
+        # modules of tests are found by the path alone
+        with mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):
+            forkserver.ensure_running()
         given = (str(script), [str(each) for each in arguments], dict(env), errors)
         self._process = _SERVER.Process(target=_run, args=given)
         self._process.start()
@@ -93,6 +96,7 @@ def _run(script, arguments, env, errors):
     os.close(nowhere)
     errors.close()
     torch.set_num_threads(int(env.get("OMP_NUM_THREADS", "1")))
+    draw_no_figures()
     sys.argv = [script, *arguments]
     if script.endswith(".py"):
         sys.path.insert(0, str(Path(script).parent))

@@ -300,15 +300,23 @@ def test_bounds_whose_differences_overflow_raise():
         Groups(bounds, torch.tensor([0, 1]), torch.ones(3).double(), 2, ("a", "b", "c"))
 
 
-@pytest.mark.parametrize("groups", [[[0, 1], [2]], [[0, 1], [1, 2]]], ids=["disjoint", "chain"])
-def test_the_first_use_may_be_in_a_compiled_function(groups):
-    groups = Groups.from_lists(groups)
-    for made in (groups, pickle.loads(pickle.dumps(groups)), copy.deepcopy(groups)):
-        term = (GroupL2 if made.is_disjoint else OverlappingGroupL2)(made, 1.0)
-        W = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-        compiled = torch.compile(lambda W, term=term: term.prox(W, 0.1)[0], backend="eager")
-        torch.testing.assert_close(compiled(W), term.prox(W, 0.1)[0])
-        torch._dynamo.reset()
+@pytest.mark.parametrize(
+    ("groups", "made"),
+    [
+        ([[0, 1], [2]], lambda groups: groups),
+        ([[0, 1], [2]], lambda groups: pickle.loads(pickle.dumps(groups))),
+        ([[0, 1], [2]], copy.deepcopy),
+        ([[0, 1], [1, 2]], copy.deepcopy),  # the compiler takes seconds for its prox
+    ],
+    ids=["disjoint", "pickled", "copied", "chain"],
+)
+def test_the_first_use_may_be_in_a_compiled_function(groups, made):
+    groups = made(Groups.from_lists(groups))
+    term = (GroupL2 if groups.is_disjoint else OverlappingGroupL2)(groups, 1.0)
+    W = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    compiled = torch.compile(lambda W: term.prox(W, 0.1)[0], backend="eager")
+    torch.testing.assert_close(compiled(W), term.prox(W, 0.1)[0])
+    torch._dynamo.reset()
 
 
 def test_use_changes_nothing_that_is_pickled(tmp_path):

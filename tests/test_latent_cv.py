@@ -39,7 +39,8 @@ def check_parts(model, X):
     assert model.decision_function(X).shape == (len(X), len(model.coef_))
 
 
-@parametrize_with_checks([LatentMTLClassifierCV(cv=2)])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks([LatentMTLClassifierCV(cv=2, max_passes=12)])
 def test_scikit_learn_contract(estimator, check):
     if check.func.__name__.startswith("check_sample_weight_equivalence"):
         pytest.skip("folds of repeated rows are other folds")

@@ -59,7 +59,10 @@ def test_weights_under_a_strong_ridge_are_small_and_not_zero(d):
     assert strong @ stronger > 0.99
 
 
-@parametrize_with_checks([SharedPlusOwnClassifier(), SharedPlusOwnClassifierCV(cv=2)])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(
+    [SharedPlusOwnClassifier(max_passes=12), SharedPlusOwnClassifierCV(cv=2, max_passes=12)]
+)
 def test_scikit_learn_contract(estimator, check):
     if check.func.__name__.startswith("check_sample_weight_equivalence"):
         if hasattr(estimator, "cv"):

@@ -1,12 +1,11 @@
 """A small data set as files, and the program as a function."""
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from pictures import draw_no_figures
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -46,14 +45,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def blank_figures(monkeypatch):
-    """Write pictures of one pixel: matplotlib would take most of the time of a small fit."""
-    content = io.BytesIO()
-    Image.new("L", (1, 1)).save(content, "png")
-
-    def savefig(self, path, **options):
-        Path(path).write_bytes(content.getvalue())
-
-    monkeypatch.setattr(Figure, "savefig", savefig)
+    draw_no_figures(monkeypatch.setattr)
 
 
 @pytest.fixture

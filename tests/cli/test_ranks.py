@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rank_cases
+import torch
 from rank_cases import ended, free_port
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 from proxmtl.cli.app import app
 
 N, D, M = 240, 8, 4
+pytestmark = pytest.mark.usefixtures("blank_figures")
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +158,21 @@ def test_torchrun_starts_a_killed_rank_again_and_the_fit_goes_on(data, tmp_path)
 
 @pytest.mark.timeout(280)
 def test_a_rank_that_is_killed_when_the_run_is_complete_leaves_the_run_alone(data, tmp_path):
-    done = started_again("at the end", *arguments(data, tmp_path / "run", *KEPT))
-    assert done.stderr.count("the folder already holds a run") == 1, done.stderr
+    """Two attempts as torchrun makes them: it has the store, and begins again when one has died."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    given = arguments(data, tmp_path / "run", *KEPT)
+    for attempt, codes in enumerate(([2, -signal.SIGKILL], [2, 2])):
+        env = {
+            "MASTER_PORT": str(store.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "TORCHELASTIC_RUN_ID": "none",
+            "GROUP_WORLD_SIZE": "1",
+            "TORCHELASTIC_RESTART_COUNT": str(attempt),
+            "KILLED": "at the end",
+        }
+        ranks = rank_cases.start(rank_cases.HERE / "rank_killed.py", 2, *given, env=env)
+        errors = ended(ranks, codes)
+    assert "".join(errors).count("the folder already holds a run") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert CliRunner().invoke(app, ["inspect", str(tmp_path / "run")]).exit_code == 0
 

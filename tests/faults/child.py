@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.pictures import draw_no_figures
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -89,6 +91,7 @@ def become(
         sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
         sys.argv = ["proxmtl", *arguments]
         count = _watch(folder, disturbance)
+        draw_no_figures()
         _limit(disturbance)
         os.write(streams[2], b" ")  # the program begins
         code = _main()

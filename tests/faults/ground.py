@@ -16,7 +16,10 @@ from tests.faults.world import make_inputs
 
 SIZE = 64 << 20
 """Bytes of the disk."""
-WARM_UP = tuple(COMMANDS[name].line for name in ("fit", "tune-convex", "extract", "train"))
+WARM_UP = (
+    *(COMMANDS[name].line for name in ("fit", "tune-convex", "extract", "train")),
+    "report out/run -o out/page.html",  # its scripts are made once a process
+)
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 
 

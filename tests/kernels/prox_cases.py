@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from proxmtl.kernels import GroupIndex
@@ -13,7 +14,8 @@ from proxmtl.kernels import GroupIndex
 # Triton's kernels run where there is a GPU, or in its interpreter: see test_triton_interpreter.
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 BACKENDS = ("torch", "numba", "triton") if INTERPRETED else ("torch", "numba")
-EXAMPLES = 30 if INTERPRETED else 100
+# one in the interpreter takes as long as several others
+EXAMPLES = settings.default.max_examples // (6 if INTERPRETED else 1)
 NUMBA_DTYPES = (torch.float32, torch.float64)
 TOLERANCE = {
     torch.float64: 1e-12,

@@ -71,9 +71,11 @@ def test_agrees_with_the_loops(backend, call):
 @pytest.mark.parametrize("axis", [0, 1])
 def test_limit_is_the_prox(backend, axis):
     V = torch.randn(12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    if backend == "triton":  # the interpreter is slow
+        V = V.narrow(1 - axis, 0, 2).contiguous()
     weights = torch.tensor([0.5, 1.0, 0.0, 1.5, 0.7], dtype=torch.float64)
     x, xi = start(V, WINDOWS, axis)
-    exact = 1e-13 if backend != "triton" else 1e-6  # the interpreter is slow
+    exact = 1e-13 if backend != "triton" else 1e-6
     gap, value = kernels.overlap_dual_sweep(
         x,
         xi,

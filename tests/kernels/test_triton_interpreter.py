@@ -4,6 +4,7 @@ The interpreter replaces the compiler for a whole process, so that the tests run
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,13 +33,20 @@ FILES = (
 )
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_interpreted(name):
-    file = Path(__file__).with_name(f"test_{name}.py")
-    command = [sys.executable, "-m", "pytest", "-q", "-k", "triton", "-n", "0", str(file)]
+# A process takes as long to start as a file does to run, so that one takes several files; there are
+# two, as a small machine has two cores.
+PROCESSES = 2
+
+
+@pytest.mark.parametrize("process", range(PROCESSES))
+def test_interpreted(process):
+    names = FILES[process::PROCESSES]
+    files = [str(Path(__file__).with_name(f"test_{name}.py")) for name in names]
+    command = [sys.executable, "-m", "pytest", "-q", "-rp", "-k", "triton", "-n", "0", *files]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, env=environment, timeout=280
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
+    passed = set(re.findall(r"^PASSED \S*/test_(\w+)\.py", done.stdout, re.MULTILINE))
+    assert passed == set(names)

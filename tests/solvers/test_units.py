@@ -1,5 +1,7 @@
 """Units of features and samples do not matter: every solver takes the same path in all of them."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -52,11 +54,18 @@ def scores(problem, point):
     return problem.design.scores(weights)
 
 
+@cache
+def path_of(name):
+    """Problem, start and result of some iterations of a solver."""
+    solver, problem, start = SOLVER_FACTORIES[name](torch.float64)
+    return problem, start, run(problem, solver, start, pm.MaxIterations(12))
+
+
 @each
 @pytest.mark.parametrize(("features", "weights"), UNITS)
 def test_every_solver_takes_the_same_path(name, features, weights):
-    solver, problem, start = SOLVER_FACTORIES[name](torch.float64)
-    expected = run(problem, solver, start, pm.MaxIterations(12))
+    problem, start, expected = path_of(name)
+    solver, *_ = SOLVER_FACTORIES[name](torch.float64)
     other, there = rescaled(problem, start, features, weights)
     found = run(other, solver, there, pm.MaxIterations(12))
     torch.testing.assert_close(
@@ -160,28 +169,30 @@ def test_steps_that_were_given_are_in_the_units_of_the_features():
     assert history[-1] < history[0]
 
 
-@pytest.mark.parametrize("algorithm", ["auto", "gram", "panoc", "palm", "paper"])
-@pytest.mark.parametrize("factor", [1e-8, 1e8])
-def test_the_latent_model_is_solved_alike_in_any_unit(algorithm, factor):
+@cache
+def latent(algorithm, s):
+    """A latent model of features in a unit, from one start."""
     problem = convex()
     X, Y = problem.design.X, problem.targets.labels
     g = torch.Generator().manual_seed(4)
     L = torch.randn(6, 3, generator=g, dtype=torch.float64)
     S = torch.randn(3, 4, generator=g, dtype=torch.float64)
+    model = pm.LatentMTL(
+        group_strength=1e-2,
+        l1_strength=1e-3 * s,
+        frobenius_strength=1e-3 * s * s,
+        init=(L / s, S),
+        tol=1e-6,
+        max_passes=60 if algorithm == "paper" else 1500,
+        algorithm=algorithm,
+    )
+    return model.solve(s * X, Y)
 
-    def solved(s):
-        model = pm.LatentMTL(
-            group_strength=1e-2,
-            l1_strength=1e-3 * s,
-            frobenius_strength=1e-3 * s * s,
-            init=(L / s, S),
-            tol=1e-6,
-            max_passes=60 if algorithm == "paper" else 1500,
-            algorithm=algorithm,
-        )
-        return model.solve(s * X, Y)
 
-    expected, found = solved(1.0), solved(factor)
+@pytest.mark.parametrize("algorithm", ["auto", "gram", "panoc", "palm", "paper"])
+@pytest.mark.parametrize("factor", [1e-8, 1e8])
+def test_the_latent_model_is_solved_alike_in_any_unit(algorithm, factor):
+    expected, found = latent(algorithm, 1.0), latent(algorithm, factor)
     assert expected.status is found.status
     assert (algorithm == "paper") == (found.status is pm.Status.BUDGET)
     torch.testing.assert_close(factor * found.coef, expected.coef, rtol=1e-4, atol=1e-5)

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 __all__ = ["COMMANDS", "Case"]
 
-FIT = "fit x.npy -l y.csv -g g.toml --max-passes 60 -o"
-TUNE = "tune x.npy -l y.csv -g g.toml --points 2 --max-passes 40 --trials out/trials -o"
+FIT = "fit x.npy -l y.csv -g g.toml --max-passes 20 -o"
+TUNE = "tune x.npy -l y.csv -g g.toml --points 2 --max-passes 12 --trials out/trials -o"
 FIT_IMAGES = (
     "fit photos -l photos.csv --network net.npz --features out/f.npy --batch-size 4 --no-report"
     " --single-task 0.1"
 )
 TRAIN = (
-    "train photos -l photos.csv --side 8 --max-passes 20 --batch-size 8 --learning-rate 0.0001"
+    "train photos -l photos.csv --side 8 --max-passes 8 --batch-size 8 --learning-rate 0.0001"
     " --epochs {} -o"
 )
 EXTRACT = "extract photos --network net.npz --batch-size 4 -o"
@@ -71,7 +71,7 @@ COMMANDS: dict[str, Case] = {
     ),
     "fit-kept": Case(f"{FIT} out/run --checkpoint 0", TABLES),
     "fit-kept-auto": Case(
-        "fit x.npy -l y.csv --auto --latent --max-passes 60 --checkpoint 0 -o out/run", TABLES[:3]
+        "fit x.npy -l y.csv --auto --latent --max-passes 20 --checkpoint 0 -o out/run", TABLES[:3]
     ),
     "fit-kept-again": Case(
         f"{FIT} out/run --force --checkpoint 0",
@@ -79,13 +79,13 @@ COMMANDS: dict[str, Case] = {
         before=(f"{FIT} out/run --seed 1",),
         replaces="out/run",
     ),
-    "fit-npz": Case("fit x.npz -l y.csv -g g.json --max-passes 30 -o out/run", ("x.npz", "g.json")),
+    "fit-npz": Case("fit x.npz -l y.csv -g g.json --max-passes 10 -o out/run", ("x.npz", "g.json")),
     "fit-packed-npz": Case("fit small.npz -l y.csv --single-task 0.1 -o out/run", ("small.npz",)),
     "fit-safetensors": Case(
-        "fit x.safetensors -l y.csv -g g.csv --max-passes 30 -o out/run", ("x.safetensors", "g.csv")
+        "fit x.safetensors -l y.csv -g g.csv --max-passes 10 -o out/run", ("x.safetensors", "g.csv")
     ),
     "fit-parquet": Case(
-        "fit x.parquet -l y.csv -g g.toml --max-passes 30 -o out/run", ("x.parquet", "y.csv")
+        "fit x.parquet -l y.csv -g g.toml --max-passes 10 -o out/run", ("x.parquet", "y.csv")
     ),
     "fit-extracted": Case(
         "fit made/f.npy -l photos.csv --max-passes 20 -o out/run",
@@ -109,7 +109,7 @@ COMMANDS: dict[str, Case] = {
         replaces="out/run",
     ),
     "tune-convex": Case(
-        "tune x.npy -l y.csv --model lasso --max-passes 60 -o out/run", ("x.npy", "y.csv")
+        "tune x.npy -l y.csv --model lasso --max-passes 12 -o out/run", ("x.npy", "y.csv")
     ),
     "extract": Case(f"{EXTRACT} out/f.npy", ("net.npz", *PHOTOS[1:])),
     "extract-on": Case(

@@ -15,7 +15,6 @@ from report_cases import EVIL, NAMES, Album, run_of, sharing_of, with_alone
 from proxmtl.experiments import average_precision
 from proxmtl.report import page as page_module
 from proxmtl.report.comparison import compare_models
-from proxmtl.report.curve_charts import curve_chart
 from proxmtl.report.page import LARGEST_PAGE, report_page
 from proxmtl.report.page_parts import Page
 from proxmtl.report.page_sections import add_sections
@@ -394,13 +393,3 @@ def test_attributes_without_weights_are_named_unless_all_are_without():
     assert "alike for every sample: black, spots. No strength that was tried" in some
     every = without_weights(["black", "spots"], 2, chosen=False)
     assert "alike for every sample. The strengths are too large for that" in every
-
-
-def test_ticks_of_a_flat_curve_differ():
-    curve = [(2.0, 0.022347), (12.0, 0.022252), (165.0, 0.022229)]
-    chart = curve_chart({"one": curve}, x_title="passes", y_title="objective")
-    axis = chart["layer"][0]["encoding"]["y"]["axis"]
-    # ticks are 0.00002 apart: 0.02224, 0.02226, ...
-    assert axis["format"] == ".4~g"
-    level = curve_chart({"one": [(0.0, 5.0), (1.0, 5.0)]}, x_title="x", y_title="y")
-    assert level["layer"][0]["encoding"]["y"]["axis"]["format"] == ".3~g"

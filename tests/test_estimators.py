@@ -332,7 +332,8 @@ BAD_PARAMETERS = {
     "class_weight": (pm.SingleTaskClassifier(class_weight="heavy"), "class_weight.*heavy"),
     "l2_strength": (pm.SingleTaskClassifier(l2_strength=0.0), "l2_strength: got 0.0"),
     "loss": (pm.SingleTaskClassifier(loss="absolute"), "loss: got 'absolute'"),
-    "tol": (pm.SingleTaskClassifier(tol=0.0), "tol"),
+    "tol": (pm.SingleTaskClassifier(tol=-1.0), "tol: got -1.0; it must be >= 0"),
+    "tol, latent": (pm.LatentMTLClassifier(tol=float("nan")), "tol: got nan"),
     "label_names": (pm.SingleTaskClassifier(label_names=["a"]), "1 names for the 6 columns"),
 }
 

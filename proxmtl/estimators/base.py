@@ -214,7 +214,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         )
 
     def _check_parameters(self) -> None:
-        """Raise ``ValueError`` if a numeric or boolean parameter has a value of another type."""
+        """Raise ``ValueError`` for values of another type, and for a negative ``tol``."""
         for each in fields(self):
             value = as_python(getattr(self, each.name, each.default)) if each.init else None
             if isinstance(each.default, bool):
@@ -226,6 +226,8 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
                 and (isinstance(value, bool) or not isinstance(value, (int, float)))
             ):
                 raise ValueError(f"{each.name}: got {value!r}; give a number.")
+            elif each.name == "tol" and not value >= 0:
+                raise ValueError(f"tol: got {value!r}; it must be >= 0.")
 
     def _fit(
         self,

@@ -87,16 +87,11 @@ def open_image(image: ImageLike, name: str = "image") -> Image.Image:
         return Image.fromarray(image).convert("RGB")
     try:
         if isinstance(image, Image.Image):
-            opened = image
-        elif isinstance(image, bytes):
-            opened = _opened(io.BytesIO(image))
-        else:
-            name = str(image)
-            opened = _opened(Path(image))
-        _check_size(opened)
-        if opened.mode == "F" or opened.mode.startswith("I"):
-            raise ValueError(_DEEP.format(opened.mode))
-        return ImageOps.exif_transpose(opened).convert("RGB")
+            return _decoded(image)
+        name = name if isinstance(image, bytes) else str(image)
+        source = io.BytesIO(image) if isinstance(image, bytes) else Path(image)
+        with _opened(source) as opened:  # a file that can't be decoded is closed, too
+            return _decoded(opened)
     except FileNotFoundError as error:
         msg = f"{name} isn't there; check the path of the image."
         raise FileNotFoundError(msg) from error
@@ -126,6 +121,14 @@ def read_encoded(path: Path) -> bytes:
     except OSError as error:
         msg = f"{path} can't be read ({error.strerror}); remove it or get it again."
         raise ValueError(msg) from error
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    """A copy of an image, upright and in RGB."""
+    _check_size(image)
+    if image.mode == "F" or image.mode.startswith("I"):
+        raise ValueError(_DEEP.format(image.mode))
+    return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def _check_size(image: Image.Image) -> None:

@@ -34,15 +34,13 @@ hypothesis.settings.register_profile("default", max_examples=100, derandomize=Tr
 hypothesis.settings.register_profile("deep", max_examples=1000, **_COMMON)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-# what is collected between tests is little of what is there, and looking at all of it takes time
-YOUNG = 50_000
-
-
 def pytest_collection_finish():
-    """Leave what imports and the collection of tests made out of garbage collections."""
+    """Leave what imports and the collection of tests made out of garbage collections.
+
+    Looking at all of it takes a fifth of the time of the tests.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, 20, 20)
 
 
 ALLOCATORS = [

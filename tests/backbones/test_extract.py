@@ -6,7 +6,7 @@ from arithmetic import assert_same_sums
 from PIL import Image
 from quantized_cases import naive_net, roundings
 
-from proxmtl.backbones import extract, extract_to_file, load_network, open_image, to_pixels
+from proxmtl.backbones import extract, extract_to_file, images, load_network, open_image, to_pixels
 from proxmtl.backbones.ahead import ahead
 
 
@@ -148,6 +148,18 @@ def test_grey_beyond_8_bits_is_refused_not_clipped(mode):
     assert picture.mode == mode
     with pytest.raises(ValueError, match=f"scan can't be decoded .* mode {mode}, go beyond 8 bits"):
         open_image(picture, "scan")
+
+
+def test_files_of_images_are_closed_whether_they_are_decoded_or_not(tmp_path, monkeypatch):
+    whole = encoded(np.random.default_rng(4).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    (tmp_path / "whole.png").write_bytes(whole)
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    handles = []
+    monkeypatch.setattr(images, "_check_size", lambda image: handles.append(image.fp))
+    open_image(tmp_path / "whole.png")
+    with pytest.raises(ValueError, match=r"half\.png can't be decoded"):
+        open_image(tmp_path / "half.png")
+    assert [handle.closed for handle in handles] == [True, True]
 
 
 def test_an_image_too_large_to_be_one_is_skipped(net, pictures, tmp_path, monkeypatch):

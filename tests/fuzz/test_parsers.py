@@ -1,5 +1,6 @@
 """Every parser on valid files, on damaged ones, and on those that once were read wrongly."""
 
+import gc
 import os
 import warnings
 
@@ -16,6 +17,7 @@ def _quiet():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries, about files that are then found damaged
         yield
+        gc.collect()  # files that libraries left open, in tracebacks of their errors
 
 
 @pytest.mark.parametrize("name", TARGETS)

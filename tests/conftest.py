@@ -34,6 +34,7 @@ hypothesis.settings.register_profile("default", max_examples=100, derandomize=Tr
 hypothesis.settings.register_profile("deep", max_examples=1000, **_COMMON)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+
 def pytest_collection_finish():
     """Leave what imports and the collection of tests made out of garbage collections.
 

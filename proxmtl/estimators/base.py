@@ -226,7 +226,7 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
                 and (isinstance(value, bool) or not isinstance(value, (int, float)))
             ):
                 raise ValueError(f"{each.name}: got {value!r}; give a number.")
-            elif each.name == "tol" and not value >= 0:
+            elif each.name == "tol" and (value is None or not value >= 0):
                 raise ValueError(f"tol: got {value!r}; it must be >= 0.")
 
     def _fit(

@@ -9,12 +9,15 @@ have the strongest penalty first, and of candidates with equal scores the first 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from proxmtl.backbones.experiments.protocol import Array, Fitted, Part
 from proxmtl.estimators.calibration import Calibration, calibration
+from proxmtl.estimators.grouping import part_of
 from proxmtl.experiments import attribute_metrics, fit_report
 
 __all__ = ["OneByOne", "searched", "tuned"]
@@ -53,6 +56,26 @@ class OneByOne:
         return np.stack([zero if m is None else m.decision_function(X) for m in self.models], 1)
 
 
+class _Learnable:
+    """A model of the attributes with both classes among the given labels; others score 0."""
+
+    def __init__(self, make: Callable[[Part], Any], part: Part) -> None:
+        self.make, self.part = make, part
+
+    def fit(self, X: Array, Y: Array) -> _Learnable:
+        self.both = (Y == 1).any(axis=0) & (Y == 0).any(axis=0)
+        columns = np.flatnonzero(self.both)
+        names = tuple(self.part.names[m] for m in columns)
+        part = replace(self.part, groups=part_of(self.part.groups, columns), names=names)
+        self.model = self.make(part).fit(X, Y[:, columns])
+        return self
+
+    def decision_function(self, X: Array) -> Array:
+        scores = np.zeros((len(X), len(self.both)))
+        scores[:, self.both] = _scores(self.model, X)
+        return scores
+
+
 def searched(
     part: Part, make: Maker, grid: Iterable[Mapping[str, Any]], *, each: bool = False
 ) -> Fitted:
@@ -72,7 +95,7 @@ def searched(
     X, Y = part.of(part.sub)
     X_held, Y_held = part.of(part.validation)
     candidates = [dict(parameters) for parameters in grid]
-    held = [_scores(make(part, **c).fit(X, Y), X_held) for c in candidates]
+    held = [_scores(_Learnable(partial(make, **c), part).fit(X, Y), X_held) for c in candidates]
     aps = np.stack([attribute_metrics(z, Y_held)["ap"].to_numpy() for z in held])
     means = [_mean(row) for row in aps]
     best = np.full(Y.shape[1], int(np.nanargmax(means)))

@@ -7,7 +7,7 @@ scores of test parts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from proxmtl.backbones.experiments import catalogue
-from proxmtl.backbones.experiments.catalogue import Row
+from proxmtl.backbones.experiments.catalogue import rows_of
 from proxmtl.backbones.experiments.pairwise import PairwiseField
 from proxmtl.backbones.experiments.protocol import Array, Fitted, Part, System
 from proxmtl.backbones.experiments.selection import OneByOne, searched, tuned
@@ -35,9 +34,6 @@ from proxmtl.groups import Groups
 from proxmtl.numerics import column_moments
 
 __all__ = [
-    "ABLATIONS",
-    "BILINEAR",
-    "LINEAR",
     "PAIRS",
     "UNSEEN_PAIRS",
     "systems_of",
@@ -292,18 +288,11 @@ _COMPUTED: dict[str, Computed] = {
 """What each row of the catalogue learns with, and what that is configured by."""
 
 
-def _systems(rows: Iterable[Row]) -> tuple[System, ...]:
-    return tuple(System(row.name, row.title, *_COMPUTED[row.name], row.asked) for row in rows)
-
-
 def systems_of(table: str) -> tuple[System, ...]:
     """Systems of a table of the catalogue."""
-    return _systems(catalogue.rows_of(table))
+    rows = rows_of(table)
+    return tuple(System(row.name, row.title, *_COMPUTED[row.name], row.asked) for row in rows)
 
-
-LINEAR = _systems(catalogue.LINEAR)
-ABLATIONS = _systems(catalogue.ABLATIONS)
-(BILINEAR,) = _systems([catalogue.BILINEAR])
 
 PAIRS = (
     ("m", "single"),

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 from proxmtl import Groups
 from proxmtl.backbones.experiments.protocol import Part
 from proxmtl.backbones.experiments.selection import OneByOne, searched, tuned
-from proxmtl.backbones.experiments.systems import ABLATIONS, BILINEAR, LINEAR, bilinear
+from proxmtl.backbones.experiments.systems import bilinear, systems_of
 from proxmtl.estimators import SingleTaskClassifierCV
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # budgets and grids are small on purpose
@@ -111,7 +111,7 @@ def test_of_equal_candidates_the_strongest_penalty_is_chosen():
     given = part()
     strengths = [
         system.options[name]
-        for system in [*LINEAR, BILINEAR]
+        for system in [*systems_of("awa"), *systems_of("awa-unseen")]
         for name in ("strength", "shared_strength", "gamma", "lambda")
         if name in system.options
     ]
@@ -150,7 +150,7 @@ def test_attributes_one_by_one_are_fitted_on_rows_with_their_labels():
     assert not scores[:, 2].any()
 
 
-@pytest.mark.parametrize("system", [*LINEAR, *ABLATIONS], ids=lambda system: system.name)
+@pytest.mark.parametrize("system", systems_of("awa"), ids=lambda system: system.name)
 def test_every_row_learns_and_says_what_it_chose(system):
     given = part()
     fitted = system.fit(given)
@@ -162,6 +162,19 @@ def test_every_row_learns_and_says_what_it_chose(system):
     assert len(fitted.validation) > 1
     scores = [line.get("ap", line.get("mean_score")) for line in fitted.validation]
     assert all(score is None or math.isfinite(float(score)) for score in scores)
+
+
+@pytest.mark.parametrize("name", ["logistic", "ridge", "mg", "own-groups"])
+def test_an_attribute_of_one_class_in_the_training_part_is_learnt_in_the_end(name):
+    given = part()
+    given.Y[given.sub, 1] = 0.0  # as of the classes of a fold
+    (system,) = (each for each in systems_of("awa") if each.name == name)
+    log_odds = system.fit(given).log_odds(given.X[given.validation])
+    truth = given.Y[given.validation]
+    assert all(
+        average_precision_score(y[~np.isnan(y)], z[~np.isnan(y)]) > y[~np.isnan(y)].mean() + 0.1
+        for y, z in zip(truth.T, log_odds.T, strict=True)
+    )
 
 
 def test_bilinear_solution_is_the_stationary_point():
@@ -200,4 +213,4 @@ def test_bilinear_solution_is_the_stationary_point():
         fitted.class_scores(X, {"binary": S}), centred @ expected @ unit.T, rtol=1e-4, atol=1e-5
     )
     with pytest.raises(ValueError, match="class of each row"):
-        BILINEAR.fit(part())
+        bilinear((0.1,), (0.01,), part())

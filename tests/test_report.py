@@ -72,6 +72,16 @@ def test_scores_by_attribute_follow_the_groups(tmp_path):
     save_figure(figure, tmp_path / "a.png")
 
 
+def test_intervals_of_scores_by_attribute_follow_the_groups():
+    low, high = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.5, 0.6, 0.7, 0.8])
+    figure = plot_attribute_scores(
+        {"one": (low + high) / 2}, GROUPS, NAMES, intervals={"one": (low, high)}
+    )
+    (lines,) = figure.axes[0].collections
+    ends = [segment[:, 0].tolist() for segment in lines.get_segments()]
+    assert ends == [[0.3, 0.7], [0.1, 0.5], [0.2, 0.6], [0.4, 0.8]]
+
+
 HISTORY = [{"passes": 2.0 * i, "objective": 1 + 1 / (i + 1)} for i in range(9)]
 DRAWN = {
     "latents": lambda ax: plot_latents(np.eye(4), GROUPS, NAMES, title="S of a model", ax=ax),

@@ -17,6 +17,7 @@ from proxmtl.cli.option_names import in_options
 from proxmtl.cli.parts import Parts, saved_or_kept
 from proxmtl.cli.request import request
 from proxmtl.estimators import save_model
+from proxmtl.experiments.intervals import ap_interval
 from proxmtl.io import write_json, write_text
 from proxmtl.io.names import CONFIG_FILE, HISTORY_FILE, METRICS_FILE
 from proxmtl.label_coding import numbers_by_attribute
@@ -318,7 +319,10 @@ def write_figures(
                 columns,
                 [f"{name} ({count})" for name, count in zip(names, positives, strict=True)],
                 prevalence=first["prevalence"].tolist(),
-                metric="average precision (in brackets: positive labels)",
+                intervals={
+                    name: ap_interval(table["ap"], positives) for name, table in metrics.items()
+                },
+                metric="average precision, 95 % interval (in brackets: positive labels)",
                 title=f"On {scored_on}: mean {means}",
             ),
         )

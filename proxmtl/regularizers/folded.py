@@ -58,10 +58,10 @@ class FoldedConcave(Regularizer):
         super().__post_init__()
         if self.groups is not None:
             check_groups(self.groups)
-        if self.groups is not None and not self.groups.is_disjoint:
-            raise ValueError(
-                f"groups: {self.groups!r}; folded concave penalties take disjoint ones."
-            )
+            if not self.groups.is_disjoint:
+                raise ValueError(
+                    f"groups: {self.groups!r}; folded concave penalties take disjoint ones."
+                )
         if not self.concavity > self.least_concavity:
             raise ValueError(
                 f"concavity: got {self.concavity}; {type(self).__name__} needs one above "

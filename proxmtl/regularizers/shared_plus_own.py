@@ -64,10 +64,10 @@ class SharedPlusOwn(Regularizer):
             raise ValueError(f"own: got {self.own}; it must be finite and > 0.")
         if self.groups is not None:
             check_groups(self.groups)
-        if self.groups is not None and not self.groups.is_disjoint:
-            raise ValueError(
-                "groups: they overlap; a shared part within each group needs disjoint groups."
-            )
+            if not self.groups.is_disjoint:
+                raise ValueError(
+                    "groups: they overlap; a shared part within each group needs disjoint groups."
+                )
 
     def value(self, W: Tensor) -> Tensor:
         self._check(W)

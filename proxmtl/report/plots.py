@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["plot_attribute_scores", "plot_convergence", "plot_latents"]
 
@@ -243,6 +243,7 @@ def plot_attribute_scores(
     names: Sequence[str],
     *,
     prevalence: Sequence[float] | None = None,
+    intervals: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
     metric: str = "average precision",
     title: str = "Scores by attribute",
     ax: Axes | None = None,
@@ -259,6 +260,8 @@ def plot_attribute_scores(
         M attribute names.
     prevalence
         What chance reaches, M values, drawn as small vertical bars.
+    intervals
+        Model name -> M lower and M upper ends, drawn as lines in place of those between models.
     metric
         Name of the score, for the axis.
     title
@@ -279,11 +282,14 @@ def plot_attribute_scores(
             chance = np.asarray(prevalence, dtype=float)[order]
             axes.plot(chance, rows, "|", color=MUTED, markersize=7, label="chance")
         values = {name: np.asarray(row, dtype=float)[order] for name, row in scores.items()}
-        if len(values) > 1:
+        if intervals is None and len(values) > 1:
             stacked = np.stack(list(values.values()))
             axes.hlines(rows, stacked.min(axis=0), stacked.max(axis=0), color="#c8c8c8", lw=1.5)
         for color, (name, row) in zip(_cycle(len(values)), values.items(), strict=True):
             axes.plot(row, rows, "o", color=color, markersize=5.5, alpha=0.9, label=name)
+            if intervals is not None:
+                low, high = (np.asarray(end, dtype=float)[order] for end in intervals[name])
+                axes.hlines(rows, low, high, color=color, lw=1.2, alpha=0.5)
         for number, (_, start, stop) in enumerate(spans):
             if number % 2 == 0 and stop - start > 1:
                 axes.axhspan(start - 0.5, stop - 0.5, color="#f6f6f4", zorder=0)

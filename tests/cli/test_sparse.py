@@ -134,8 +134,8 @@ def test_known_pairs_give_the_run_of_a_table(program, files, model):
 
 
 def test_known_pairs_make_no_table(program, files):
-    n, n_tasks = 12_000, 60
-    X, known = known_pairs(n, n_tasks, 0.006)
+    n, n_tasks = 12_000, 160
+    X, known = known_pairs(n, n_tasks, 0.0025)
     np.save(files / "x.npy", X)
     sparse.save_npz(files / "pairs.npz", known)
     table = 8 * n * n_tasks

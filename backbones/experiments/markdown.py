@@ -50,10 +50,12 @@ def _sentences(table: Table, data: Data, cells: Sequence[Mapping[str, Any]]) -> 
         f"{name} {' and '.join(sorted({cell['versions'][name] for cell in cells}))}"
         for name in first["versions"]
     )
+    turns = rows.get("parts", 1)  # lines of before 2026-12-02 have one
+    chosen = f"{turns} parts in turn, of {rows['validation']}," if turns > 1 else rows["validation"]
     yield (
         f"- {len(data.X)} rows, {data.X.shape[1]} features, {data.Y.shape[1]} attributes in "
         f"{len(data.groups)} groups; {n_splits} splits of {rows['train']} rows to learn from, "
-        f"{rows['validation']} to choose by and {rows['test']} to test. ± is the standard "
+        f"{chosen} to choose by and {rows['test']} to test. ± is the standard "
         "deviation over splits; *Total* is the mean over attributes."
     )
     yield f"- {named}; {seconds / 60:.0f} minutes of the processor for all cells."

@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
+Halves = tuple[Array, Array]
+"""Row numbers of a training part and of the validation part beside it."""
 FeaturesOf = Callable[[str, Any, Sequence[str]], Array]
 """Features of images: called with the name of their data set, the images, and their names."""
 
@@ -85,16 +87,17 @@ class Fold(NamedTuple):
     ----------
     name
         Of the split, in the log.
-    train, validation, test
-        Row numbers. Strengths are chosen by scores on the validation part of a model of the
-        training part.
+    parts
+        Training and validation parts, row numbers. Strengths are chosen by scores on the validation
+        parts, each of a model of the training part beside it.
     refit
         Rows of the model that is tested, at the strengths chosen.
+    test
+        Rows of the test part.
     """
 
     name: str
-    train: Array
-    validation: Array
+    parts: tuple[Halves, ...]
     refit: Array
     test: Array
 
@@ -107,9 +110,9 @@ class Part:
     ----------
     X, Y
         (n, D) features and (n, M) labels of the rows of training and validation.
-    sub, validation
-        Row numbers in ``X`` of the part that candidates are fitted on, and of that on which they
-        are scored.
+    parts
+        Row numbers in ``X`` of the parts that candidates are fitted on, and of those beside them
+        on which they are scored.
     refit
         Row numbers in ``X`` of the final fit.
     groups, names
@@ -124,8 +127,7 @@ class Part:
 
     X: Array
     Y: Array
-    sub: Array
-    validation: Array
+    parts: tuple[Halves, ...]
     refit: Array
     groups: Groups
     names: tuple[str, ...]
@@ -146,11 +148,11 @@ class Fitted(NamedTuple):
     ----------
     log_odds
         Takes features (n, D), returns (n, M): positive means yes. Calibrated on the validation
-        part by each system in the same way.
+        parts by each system in the same way.
     chosen
-        Strengths that the validation part chose.
+        Strengths that the validation parts chose.
     validation
-        Every candidate and its score on the validation part.
+        Every candidate and its score on the validation parts.
     notes
         What else is worth a place in the log.
     class_scores

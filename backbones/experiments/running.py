@@ -15,7 +15,7 @@ import numpy as np
 
 from proxmtl.backbones.experiments.cells import CellLog, Key, configured
 from proxmtl.backbones.experiments.protocol import Array, Data, Fitted, Fold, Part, System, Table
-from proxmtl.backbones.experiments.splits import DRAW, hidden_labels
+from proxmtl.backbones.experiments.splits import DRAW, hidden_labels, validation_parts
 from proxmtl.experiments import (
     attribute_metrics,
     attribute_priors,
@@ -83,7 +83,12 @@ def compute(
         The cells of the table, in the order of their systems, splits and labels.
     """
     folds, digest = table.folds(data, table.seed), data.digest()
-    wanted = [(n, fold, system) for n in labels for fold in folds for system in table.systems]
+    wanted = [
+        (n, _chosen_by(table, data, fold, n), system)
+        for n in labels
+        for fold in folds
+        for system in table.systems
+    ]
     found: dict[Key, dict[str, Any]] = {}
     missing: list[tuple[Key, str, Fold, System]] = []
     for n, fold, system in wanted:
@@ -108,7 +113,9 @@ def finished(table: Table, data: Data, log: CellLog) -> list[dict[str, Any]]:
     digest = data.digest()
     numbers = {cell["labels"] for cell in log}
     valid = {
-        Key(system.name, fold.name, n): _configuration(table, digest, fold, system, n)
+        Key(system.name, fold.name, n): _configuration(
+            table, digest, _chosen_by(table, data, fold, n), system, n
+        )
         for fold in table.folds(data, table.seed)
         for system in table.systems
         for n in numbers
@@ -121,7 +128,8 @@ def _configuration(
     table: Table, digest: str, fold: Fold, system: System, labels: int | None
 ) -> str:
     """Hash of what the figures of a cell depend on, but versions."""
-    rows = [hashlib.sha256(np.asarray(part, np.int64).tobytes()).hexdigest() for part in fold[1:]]
+    arrays = [*(half for part in fold.parts for half in part), fold.refit, fold.test]
+    rows = [hashlib.sha256(np.asarray(each, np.int64).tobytes()).hexdigest() for each in arrays]
     return configured(
         {
             "protocol": PROTOCOL,
@@ -134,6 +142,21 @@ def _configuration(
             "options": _plain(system.options),
         }
     )
+
+
+def _chosen_by(table: Table, data: Data, fold: Fold, labels: int | None) -> Fold:
+    """The split with the parts that choose; few labels are too few for one of them."""
+    if labels is None or table.unseen:
+        return fold
+    learn = np.unique(np.concatenate([fold.refit, *fold.parts[0]]))
+    return fold._replace(parts=validation_parts(data, learn, table.seed))
+
+
+def _counts(fold: Fold) -> dict[str, int]:
+    """Rows of a split; of several training and validation parts, the mean."""
+    train, validation = (round(np.mean([len(p[side]) for p in fold.parts])) for side in (0, 1))
+    counts = {"train": train, "validation": validation, "parts": len(fold.parts)}
+    return {**counts, "refit": len(fold.refit), "test": len(fold.test)}
 
 
 def _left(cells: Sequence[dict[str, Any]], missing: Sequence[Key]) -> float | None:
@@ -170,7 +193,7 @@ def _cell(table: Table, data: Data, fold: Fold, system: System, key: Key) -> dic
         "table": table.name,
         "seed": table.seed,
         "options": _plain(system.options),
-        "rows": {name: len(getattr(fold, name)) for name in Fold._fields[1:]},
+        "rows": _counts(fold),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "seconds": round(seconds, 2),
         "cpu_seconds": round(cpu, 2),
@@ -186,7 +209,8 @@ def _cell(table: Table, data: Data, fold: Fold, system: System, key: Key) -> dic
 
 def _part(table: Table, data: Data, fold: Fold, key: Key) -> tuple[Part, Callable[[Array], Array]]:
     """What a system learns from, and how test rows are scaled alike."""
-    rows = np.unique(np.concatenate([fold.refit, fold.train, fold.validation]))
+    halves = [half for part in fold.parts for half in part]
+    rows = np.unique(np.concatenate([fold.refit, *halves]))
     X, Y = data.X[rows], data.Y[rows].astype(np.float64)
     moments = column_moments(data.X[fold.refit])
     mean, scale = moments.mean.numpy(), float(moments.std.square().mean().sqrt())
@@ -196,19 +220,19 @@ def _part(table: Table, data: Data, fold: Fold, key: Key) -> tuple[Part, Callabl
         return found
 
     place = {int(row): number for number, row in enumerate(rows)}
-    sub, validation, refit = (
-        np.array([place[int(row)] for row in part])
-        for part in (fold.train, fold.validation, fold.refit)
-    )
+
+    def placed(part: Array) -> Array:
+        return np.array([place[int(row)] for row in part])
+
+    parts = tuple((placed(train), placed(validation)) for train, validation in fold.parts)
     if key.labels is not None:
         split = zlib.crc32(fold.name.encode())
-        Y = hidden_labels(Y, key.labels, validation, (table.seed, split))
+        Y = hidden_labels(Y, key.labels, parts[0][1], (table.seed, split))
     part = Part(
         scaled(X),
         Y,
-        sub,
-        validation,
-        refit,
+        parts,
+        placed(fold.refit),
         data.groups,
         data.names,
         None if data.classes is None else data.classes[rows],

@@ -1,14 +1,15 @@
-"""How every system chooses its strengths: by average precision on one validation part.
+"""How every system chooses its strengths: by average precision on validation parts.
 
-A candidate is fitted on the training part and scored on the validation part. The best one, or the
-best for each attribute, is fitted again on both. Its scores on the validation part also calibrate
-it, by a sigmoid per attribute: accuracies then compare classifiers, and not their intercepts. Grids
-have the strongest penalty first, and of candidates with equal scores the first one is chosen.
+A candidate is fitted on each training part and scored on the validation part beside it. The best in
+the mean, or the best for each attribute, is fitted again on all rows to learn from. Its scores on
+the validation parts also calibrate it, by a sigmoid per attribute: accuracies then compare
+classifiers, and not their intercepts. Grids have the strongest penalty first, and of candidates
+with equal scores the first one is chosen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -92,13 +93,12 @@ def searched(
     each
         Whether each attribute has a candidate of its own; only for models of single attributes.
     """
-    X, Y = part.of(part.sub)
-    X_held, Y_held = part.of(part.validation)
     candidates = [dict(parameters) for parameters in grid]
-    held = [_scores(_Learnable(partial(make, **c), part).fit(X, Y), X_held) for c in candidates]
-    aps = np.stack([attribute_metrics(z, Y_held)["ap"].to_numpy() for z in held])
+    held = [_held_out(partial(make, **c), part) for c in candidates]
+    labels = [part.Y[validation] for _, validation in part.parts]
+    aps = np.stack([_average_precisions(scores, labels) for scores in held])
     means = [_mean(row) for row in aps]
-    best = np.full(Y.shape[1], int(np.nanargmax(means)))
+    best = np.full(part.Y.shape[1], int(np.nanargmax(means)))
     if each:
         known = ~np.isnan(aps).all(axis=0)
         best[known] = np.nanargmax(aps[:, known], axis=0)
@@ -108,7 +108,8 @@ def searched(
         n: make(part, **candidates[n]).fit(X, Y[:, best == n] if each else Y) for n in numbers
     }
     at = np.arange(Y.shape[1])
-    sigmoids = _sigmoids(np.stack(held)[best, :, at].T, Y_held)
+    scores = np.stack([np.concatenate(each) for each in held])
+    sigmoids = _sigmoids(scores[best, :, at].T, np.concatenate(labels))
 
     def log_odds(rows: Array) -> Array:
         scores = np.empty((len(rows), len(best)))
@@ -125,13 +126,32 @@ def searched(
     return Fitted(log_odds, candidates[numbers[0]], log, _notes(model))
 
 
+def _held_out(make: Callable[[Part], Any], part: Part) -> list[Array]:
+    """Scores of each validation part, by a model of the training part beside it."""
+    return [
+        _scores(_Learnable(make, part).fit(*part.of(train)), part.X[validation])
+        for train, validation in part.parts
+    ]
+
+
+def _average_precisions(scores: Sequence[Array], labels: Sequence[Array]) -> Array:
+    """Those of the attributes, means over the parts that have both classes; else NaN."""
+    parts = zip(scores, labels, strict=True)
+    aps = np.stack([attribute_metrics(z, y)["ap"].to_numpy() for z, y in parts])
+    known = ~np.isnan(aps).all(axis=0)
+    means: Array = np.full(aps.shape[1], np.nan)
+    means[known] = np.nanmean(aps[:, known], axis=0)
+    return means
+
+
 def tuned(part: Part, estimator: Any) -> Fitted:
-    """An estimator that searches by itself, on the same validation part, and calibrates itself."""
+    """An estimator that searches by itself, on the same parts, and calibrates itself."""
     places = np.full(len(part.X), -1)
     places[part.refit] = np.arange(len(part.refit))
-    if (places[part.sub] < 0).any() or (places[part.validation] < 0).any():
+    splits = [tuple(places[half] for half in halves) for halves in part.parts]
+    if any((half < 0).any() for halves in splits for half in halves):
         raise ValueError("refit: a search that refits by itself takes all rows that it has seen.")
-    estimator.set_params(cv=[(places[part.sub], places[part.validation])])
+    estimator.set_params(cv=splits)
     estimator.fit(*part.of(part.refit))
 
     def log_odds(rows: Array) -> Array:

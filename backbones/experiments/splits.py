@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from proxmtl.backbones.experiments.protocol import Array, Data, Fold
+from proxmtl.backbones.experiments.protocol import Array, Data, Fold, Halves
 from proxmtl.experiments import class_folds, random_splits, stratified_folds
 
 __all__ = [
@@ -15,13 +15,13 @@ __all__ = [
     "learning_fold",
     "random_folds",
     "unseen_class_folds",
-    "validation_part",
+    "validation_parts",
 ]
 
 VALIDATION_FOLDS = 4
-"""A quarter of the rows to learn from validates."""
+"""Of the rows to learn from; one validates, or each in turn."""
 CLASS_FOLDS = 5
-"""Folds of the classes to learn from, one of which validates."""
+"""Folds of the classes to learn from, each of which validates in turn."""
 LEAST = 2
 """Labels of each class that an attribute keeps, where it has them: one of them can validate."""
 DRAW = f"shares of all labels, {LEAST} of each class, seeded by table, split and number"
@@ -41,32 +41,33 @@ def random_folds(data: Data, n: int, test_fraction: float, seed: int) -> list[Fo
 
 
 def learning_fold(data: Data, name: str, rows: Array, test: Array, *, seed: int) -> Fold:
-    """A fold that learns from some rows, a part of which validates."""
-    train, validation = validation_part(data, rows, seed)
-    return Fold(name, train, validation, rows, test)
+    """A fold that learns from some rows, a quarter of which validates."""
+    return Fold(name, validation_parts(data, rows, seed)[:1], rows, test)
 
 
 def unseen_class_folds(data: Data, seed: int, n: int = CLASS_FOLDS) -> list[Fold]:
     """Classes of part ``train`` to learn from, those of ``test`` to test; n random halves of rows.
 
-    Strengths are chosen on one of n parts of the *classes* to learn from, another in each fold: at
-    least two classes, whose attributes differ.
+    Strengths are chosen on n parts of the *classes* to learn from in turn: each has at least two
+    classes, whose attributes differ.
     """
     assert data.classes is not None
-    rows, test = data.parts["train"], data.parts["test"]
+    learn, test = data.parts["train"], data.parts["test"]
     folds = []
-    for k, (train, validation) in enumerate(class_folds(data.classes[rows], n, seed)):
-        kept = np.random.default_rng((seed, k)).random(len(rows)) < 0.5
-        learn, choose = (rows[part[kept[part]]] for part in (train, validation))
-        folds.append(Fold(f"half {k}", learn, choose, rows[kept], test))
+    for k in range(n):
+        rows = learn[np.random.default_rng((seed, k)).random(len(learn)) < 0.5]
+        parts = class_folds(data.classes[rows], n, seed)
+        folds.append(Fold(f"half {k}", tuple((rows[a], rows[b]) for a, b in parts), rows, test))
     return folds
 
 
-def validation_part(data: Data, rows: Array, seed: int) -> tuple[Array, Array]:
-    """Divide rows into a training part and a validation part with similar shares of all labels."""
+def validation_parts(data: Data, rows: Array, seed: int) -> tuple[Halves, ...]:
+    """Training and validation parts of some rows, in turn, with similar shares of all labels."""
     _, first, sets = np.unique(data.sets[rows], return_index=True, return_inverse=True)
-    fold = stratified_folds(data.Y[rows][first], VALIDATION_FOLDS, seed)[0]
-    return rows[_rows_of(fold.train, sets)], rows[_rows_of(fold.test, sets)]
+    return tuple(
+        (rows[_rows_of(fold.train, sets)], rows[_rows_of(fold.test, sets)])
+        for fold in stratified_folds(data.Y[rows][first], VALIDATION_FOLDS, seed)
+    )
 
 
 def hidden_labels(Y: Array, n: int, validation: Array, seed: Sequence[int]) -> Array:

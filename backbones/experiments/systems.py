@@ -29,7 +29,6 @@ from proxmtl.estimators import (
     SingleTaskClassifierCV,
     baseline_estimator,
 )
-from proxmtl.experiments import class_folds
 from proxmtl.groups import Groups
 from proxmtl.numerics import column_moments
 
@@ -57,8 +56,6 @@ SHARED = (0.3, 0.1, 0.03)
 GAMMAS, LAMBDAS = (1.0, 1e-1, 1e-2, 1e-3), (10.0, 1.0, 1e-1, 1e-2, 1e-3)
 """Of the bilinear row."""
 NO_OWN_PARTS = 1e6
-FOLDS = 5
-"""Of the classes, for the bilinear row."""
 FIT: dict[str, Any] = {"max_passes": 100, "tol": 1e-3}
 
 
@@ -170,9 +167,8 @@ def bilinear(gammas: Sequence[float], lambdas: Sequence[float], part: Part) -> F
 
     where T (n, Z) is 1 for the class of a row and -1 for others, and S (Z, M) has the signatures,
     each divided by its norm. A row is of the class with the largest :math:`x^\top V s_z`. The
-    strengths and the table of signatures are chosen by the mean accuracy on five folds of the
-    classes to learn from: the validation part alone has too few classes. Strengths are relative to
-    the mean eigenvalue of both matrices.
+    strengths and the table of signatures are chosen by the mean accuracy among the classes of each
+    validation part. Strengths are relative to the mean eigenvalue of both matrices.
 
     References
     ----------
@@ -181,17 +177,16 @@ def bilinear(gammas: Sequence[float], lambdas: Sequence[float], part: Part) -> F
     classes = part.classes
     if classes is None:
         raise ValueError("classes: a bilinear model needs the class of each row.")
-    known = classes[part.refit]
     grid = [(name, g, w) for name in part.signatures for g in gammas for w in lambdas]
-    found = np.zeros((FOLDS, len(grid)))
-    for fold, (train, held) in enumerate(class_folds(known, FOLDS, part.seed)):
-        rows, candidates = part.refit[held], np.unique(known[held])
-        solved = {n: _bilinear_solution(part, part.refit[train], n) for n in part.signatures}
+    found = np.zeros((len(part.parts), len(grid)))
+    for fold, (train, rows) in enumerate(part.parts):
+        candidates = np.unique(classes[rows])
+        solved = {n: _bilinear_solution(part, train, n) for n in part.signatures}
         for number, (name, gamma, weight) in enumerate(grid):
             V, mean = solved[name](gamma, weight)
             scores = (part.X[rows] - mean) @ V @ _unit(part.signatures[name])[candidates].T
-            right = candidates[scores.argmax(axis=1)] == known[held]
-            found[fold, number] = np.mean([right[known[held] == c].mean() for c in candidates])
+            right = candidates[scores.argmax(axis=1)] == classes[rows]
+            found[fold, number] = np.mean([right[classes[rows] == c].mean() for c in candidates])
     log: list[dict[str, Any]] = [
         {"signatures": n, "gamma": g, "lambda": w, "accuracy": round(float(accuracy), 5)}
         for (n, g, w), accuracy in zip(grid, found.mean(axis=0), strict=True)
@@ -282,7 +277,7 @@ _COMPUTED: dict[str, Computed] = {
     **{f"mg-k{k}": _latent_system("given", {"n_latents": k, **FIT}) for k in (4, 8, 16)},
     "bilinear": (
         partial(bilinear, GAMMAS, LAMBDAS),
-        {"gamma": GAMMAS, "lambda": LAMBDAS, "folds": FOLDS},
+        {"gamma": GAMMAS, "lambda": LAMBDAS},
     ),
 }
 """What each row of the catalogue learns with, and what that is configured by."""

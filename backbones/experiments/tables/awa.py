@@ -146,9 +146,9 @@ UNSEEN = Table(
         The official split: images of 40 classes to learn from, all images of the other ten
         to test. Each of five splits learns from another random half of the former.
 
-        A fifth of the classes validates, another one in each split: strengths are those of
-        the best mean average precision on classes that were not learnt from. The bilinear
-        row is chosen by its accuracy on all five fifths in turn.
+        Five parts of the classes validate in turn: strengths are those of the best mean
+        average precision on classes that were not learnt from, and probabilities are
+        calibrated on them; the bilinear row is chosen by its accuracy there.
 
         Zero-shot accuracy is the mean over the ten classes of the accuracy among them: by
         direct attribute prediction with the binary attributes and the calibrated

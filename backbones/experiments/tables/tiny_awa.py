@@ -64,7 +64,7 @@ def seen_folds(data: Data, seed: int) -> list[Fold]:
 
 
 def unseen_folds(data: Data, seed: int) -> list[Fold]:
-    """Strengths are chosen on two of the eight seen classes, others in each of four folds."""
+    """Strengths are chosen on pairs of the eight seen classes, one after the other."""
     return unseen_class_folds(data, seed, PAIRS_OF_CLASSES)
 
 
@@ -99,8 +99,8 @@ TINY_UNSEEN = Table(
     folds=unseen_folds,
     protocol=f"""{FEATURES}
         All images of the three unseen classes test. Each of four splits learns from another
-        random half of the others; strengths are chosen on two of the eight seen classes,
-        others in each split.
+        random half of the others; strengths are chosen on pairs of the eight seen classes,
+        four in turn, that were not learnt from.
 
         Zero-shot accuracy is the mean over the three classes of the accuracy among them: by
         direct attribute prediction, by the largest compatibility for the bilinear row.

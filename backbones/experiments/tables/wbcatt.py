@@ -36,8 +36,7 @@ def folds(data: Data, seed: int) -> list[Fold]:
     return [
         Fold(
             f"without fifth {k}",
-            rows[left_out != k],
-            data.parts["val"],
+            ((rows[left_out != k], data.parts["val"]),),
             np.sort(np.concatenate([rows[left_out != k], data.parts["val"]])),
             data.parts["test"],
         )

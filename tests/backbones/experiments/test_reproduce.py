@@ -112,6 +112,8 @@ def test_figures_against_labels_and_rows_of_earlier_commands(command, tmp_path):
     few = [c for c in cells(tmp_path / "out") if c["labels"] == 12]
     assert len(few) == 5
     whole = [c for c in cells(tmp_path / "out") if c["labels"] is None and c["system"] == "single"]
+    assert {c["rows"]["parts"] for c in few} == {4}  # few labels validate in turn
+    assert {c["rows"]["parts"] for c in whole} == {1}
     means = [np.nanmean([c["metrics"]["auc"] for c in some]) for some in (few, whole)]
     assert means[0] < means[1]
 

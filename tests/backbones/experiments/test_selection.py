@@ -1,6 +1,7 @@
 """What is chosen on the validation part, and the rows of the tables on small problems."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from proxmtl.backbones.experiments.protocol import Part
 from proxmtl.backbones.experiments.selection import OneByOne, searched, tuned
 from proxmtl.backbones.experiments.systems import bilinear, systems_of
 from proxmtl.estimators import SingleTaskClassifierCV
+from proxmtl.estimators.calibration import calibration
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # budgets and grids are small on purpose
 
@@ -26,8 +28,7 @@ def part(n=160, M=4, seed=0):
     return Part(
         X,
         Y,
-        rows[: n // 2],
-        rows[n // 2 :],
+        ((rows[: n // 2], rows[n // 2 :]),),
         rows,
         Groups.from_lists([[0, 1], [2, 3]], M),
         names,
@@ -67,7 +68,7 @@ def test_the_best_on_the_validation_part_is_fitted_on_all_rows():
     assert fitted.chosen == grid[1]
     assert [model.seen for model in made] == [80, 80, 80, 160]
     assert [line["feature"] for line in fitted.validation] == [1, 2, 2]
-    held = given.validation
+    ((_, held),) = given.parts
     expected = np.mean([average_precision_score(y, given.X[held, 2]) for y in given.Y[held].T])
     assert fitted.validation[1]["ap"] == pytest.approx(expected, abs=1e-5)
     # calibrated: the threshold is where labels change, not where the score does
@@ -75,15 +76,42 @@ def test_the_best_on_the_validation_part_is_fitted_on_all_rows():
     assert np.mean(yes == (given.Y[:, 0] > 0)) > np.mean((given.X[:, 2] > 0) == given.Y[:, 0])
 
 
+def test_parts_that_validate_in_turn_choose_by_their_mean_and_calibrate_together():
+    given = part()
+    quarters = np.split(np.arange(len(given.X)), 4)
+    turns = tuple((np.setdiff1d(given.refit, held), held) for held in quarters)
+    given = replace(given, parts=turns)
+    given.Y[:] = given.X[:, 2:3] > 0.8
+    given.Y[quarters[0], 1:] = given.X[quarters[0], 1:2] > 0.8  # one part prefers another feature
+    given.Y[quarters[3], 3] = 0.0  # of one class: its average precision is of the other parts
+    grid = [{"feature": 1, "sign": 1}, {"feature": 2, "sign": 1}]
+    fitted = searched(given, lambda _, **p: Fixed(**p), grid)
+    assert fitted.chosen == grid[1]
+    known = [[q for q in quarters if given.Y[q, m].any()] for m in range(4)]
+    expected = np.mean(
+        [
+            np.mean([average_precision_score(given.Y[q, m], given.X[q, 2]) for q in known[m]])
+            for m in range(4)
+        ]
+    )
+    assert fitted.validation[1]["ap"] == pytest.approx(expected, abs=1e-5)
+    sigmoids = calibration(np.repeat(given.X[:, 2:3], 4, 1), given.Y, np.ones_like(given.Y))
+    np.testing.assert_allclose(
+        fitted.log_odds(given.X), sigmoids.slopes * (given.X[:, 2:3] + sigmoids.shifts), rtol=1e-6
+    )
+    assert tuned(given, SingleTaskClassifierCV()).chosen
+
+
 def test_both_ways_calibrate_the_same_scores_alike(monkeypatch):
     given = part()
-    given.Y[given.validation, 1] = np.nan
+    ((_, held),) = given.parts
+    given.Y[held, 1] = np.nan
     calls = []
     calibrate = SingleTaskClassifierCV._calibrate
 
     def seen(self, held_out, *rest):
         shift = calibrate(self, held_out, *rest)
-        calls.append((held_out[given.validation].astype(float), shift))
+        calls.append((held_out[held].astype(float), shift))
         return shift
 
     monkeypatch.setattr(SingleTaskClassifierCV, "_calibrate", seen)
@@ -167,10 +195,11 @@ def test_every_row_learns_and_says_what_it_chose(system):
 @pytest.mark.parametrize("name", ["logistic", "ridge", "mg", "own-groups"])
 def test_an_attribute_of_one_class_in_the_training_part_is_learnt_in_the_end(name):
     given = part()
-    given.Y[given.sub, 1] = 0.0  # as of the classes of a fold
+    ((learnt, held),) = given.parts
+    given.Y[learnt, 1] = 0.0  # as of the classes of a fold
     (system,) = (each for each in systems_of("awa") if each.name == name)
-    log_odds = system.fit(given).log_odds(given.X[given.validation])
-    truth = given.Y[given.validation]
+    log_odds = system.fit(given).log_odds(given.X[held])
+    truth = given.Y[held]
     assert all(
         average_precision_score(y[~np.isnan(y)], z[~np.isnan(y)]) > y[~np.isnan(y)].mean() + 0.1
         for y, z in zip(truth.T, log_odds.T, strict=True)
@@ -185,12 +214,10 @@ def test_bilinear_solution_is_the_stationary_point():
         np.float32
     )
     rows = np.arange(60)
-    held = classes >= 4
     given = Part(
         X,
         np.zeros((60, 3)),
-        rows[~held],
-        rows[held],
+        tuple((rows[classes // 2 != k], rows[classes // 2 == k]) for k in range(3)),
         rows,
         Groups.single(3),
         ("a", "b", "c"),

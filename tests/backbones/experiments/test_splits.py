@@ -31,12 +31,11 @@ def test_copies_are_on_one_side_of_every_part():
     data = small()
     folds = random_folds(data, 3, 0.4, 0)
     for fold in folds:
-        assert disjoint(fold.train, fold.validation, fold.test)
-        np.testing.assert_array_equal(
-            np.sort(np.concatenate([fold.train, fold.validation])), fold.refit
-        )
+        ((train, validation),) = fold.parts
+        assert disjoint(train, validation, fold.test)
+        np.testing.assert_array_equal(np.sort(np.concatenate([train, validation])), fold.refit)
         assert len(fold.refit) + len(fold.test) == len(data.X)
-        parts = [set(data.sets[rows]) for rows in (fold.train, fold.validation, fold.test)]
+        parts = [set(data.sets[rows]) for rows in (train, validation, fold.test)]
         assert sum(map(len, parts)) == len(set.union(*parts))
     assert not np.array_equal(folds[0].test, folds[1].test)
     again = random_folds(data, 3, 0.4, 0)
@@ -65,14 +64,16 @@ def test_sets_of_the_seen_classes(animals_folder):
 def test_classes_that_validate_are_not_learnt_from(animals_folder):
     data = load(animals_folder / "awa1", None)
     folds = unseen_class_folds(data, 0)
-    held = []
     for fold in folds:
         assert set(data.classes[fold.test]) == {15, 16}
-        assert disjoint(fold.train, fold.validation, fold.test)
-        classes = set(data.classes[fold.validation])
-        assert not classes & set(data.classes[fold.train])
-        held += classes
-    assert sorted(held) == list(range(15))
+        held = []
+        for train, validation in fold.parts:
+            assert disjoint(train, validation, fold.test)
+            np.testing.assert_array_equal(np.sort(np.concatenate([train, validation])), fold.refit)
+            classes = set(data.classes[validation])
+            assert not classes & set(data.classes[train])
+            held += classes
+        assert sorted(held) == list(range(15))
 
 
 def test_labels_that_are_kept_have_their_number_and_both_classes():
@@ -127,12 +128,13 @@ def test_the_official_parts_of_cells():
     data = small(n)
     data = Data(data.X, data.Y, data.names, data.groups, np.arange(n), parts=parts)
     folds = wbcatt_folds(data, 0)
-    missing = [np.setdiff1d(parts["train"], fold.train) for fold in folds]
+    missing = [np.setdiff1d(parts["train"], fold.parts[0][0]) for fold in folds]
     np.testing.assert_array_equal(np.sort(np.concatenate(missing)), parts["train"])
     for fold in folds:
-        np.testing.assert_array_equal(fold.validation, parts["val"])
+        ((train, validation),) = fold.parts
+        np.testing.assert_array_equal(validation, parts["val"])
         np.testing.assert_array_equal(fold.test, parts["test"])
-        np.testing.assert_array_equal(np.setdiff1d(fold.refit, fold.train), parts["val"])
+        np.testing.assert_array_equal(np.setdiff1d(fold.refit, train), parts["val"])
 
 
 def test_the_likeliest_value_of_each_attribute_is_scored():

@@ -86,8 +86,9 @@ def test_tables_have_the_attributes_that_tell_seen_classes_apart(folder):
     for fold in unseen_folds(data, 0):
         assert set(data.classes[fold.test]) == {SEEN, SEEN + 1}
         assert len(fold.test) == 28 * UNSEEN
-        assert not set(data.classes[fold.train]) & set(data.classes[fold.validation])
-        assert len(set(data.classes[fold.validation])) == 2  # one alone has no attribute to score
+        for train, held in fold.parts:
+            assert not set(data.classes[train]) & set(data.classes[held])
+            assert len(set(data.classes[held])) == 2  # one alone has no attribute to score
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ class Data:
         Attributes of the classes: ``"binary"``, and other tables of numbers.
     parts
         Rows of parts that the authors of the data keep apart, by name.
+    others
+        Other features of the rows, by name: functions that return them, (N, D').
     """
 
     X: Array
@@ -64,6 +66,7 @@ class Data:
     classes: NDArray[np.int64] | None = None
     signatures: Mapping[str, Array] = field(default_factory=dict)
     parts: Mapping[str, Array] = field(default_factory=dict)
+    others: Mapping[str, Callable[[], Array]] = field(default_factory=dict)
 
     def digest(self) -> str:
         """Hash of what a cell is computed from, but the rows of its split."""
@@ -184,6 +187,8 @@ class System:
         again when it has changed.
     asked
         Whether it runs only where ``--systems`` names it.
+    features
+        Name of the features of the data that it learns from: one of `Data.others`; None: `Data.X`.
     """
 
     name: str
@@ -191,6 +196,7 @@ class System:
     fit: Callable[[Part], Fitted]
     options: Mapping[str, Any]
     asked: bool = False
+    features: str | None = None
 
 
 class PublishedTable(NamedTuple):

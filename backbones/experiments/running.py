@@ -9,6 +9,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,6 +175,8 @@ def _names(cells: Sequence[dict[str, Any]]) -> list[str]:
 
 def _cell(table: Table, data: Data, fold: Fold, system: System, key: Key) -> dict[str, Any]:
     """Fit a system on a split, and score it on the test rows."""
+    if system.features is not None:
+        data = replace(data, X=data.others[system.features]())
     part, scaled = _part(table, data, fold, key)
     begin, cpu = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from proxmtl.backbones.experiments.catalogue import rows_of
+from proxmtl.backbones.experiments.descriptors import DESCRIPTORS
 from proxmtl.backbones.experiments.pairwise import PairwiseField
 from proxmtl.backbones.experiments.protocol import Array, Fitted, Part, System
 from proxmtl.backbones.experiments.selection import OneByOne, searched, tuned
@@ -43,6 +45,7 @@ Computed = tuple[Callable[[Part], Fitted], Mapping[str, Any]]
 LOGISTIC_CN = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """C of scikit-learn times the number of labels: with fewer of them it is the same penalty."""
 SVM_CN = (0.3, 1.0, 3.0)
+HAND_MADE_CN = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 FIELD_CN, PAIRS_CN = (3.0, 30.0), (1.0, 10.0, 100.0)
 """Of the attributes alone, and of pairs."""
 STRENGTHS = {
@@ -71,6 +74,11 @@ def _peer(kind: type, grid: Sequence[float], options: Mapping[str, Any], part: P
 def _alone(kind: type, options: Mapping[str, Any], standardize: bool, CN: float, n: int) -> Any:
     """An estimator of scikit-learn for one attribute with n labels."""
     return make_pipeline(StandardScaler(with_std=standardize), kind(C=CN / n, **options))
+
+
+def _hand_made(part: Part) -> Fitted:
+    """Scaled by one number: the rare entries of histograms, each by its own, would be noise."""
+    return _peer(LinearSVC, HAND_MADE_CN, _DUAL_SVM, replace(part, standardize=False))
 
 
 def _field(part: Part) -> Fitted:
@@ -237,6 +245,7 @@ def _unit(signatures: Array) -> Array:
 
 _LOGISTIC = {"max_iter": 1000}
 _SVM = {"dual": False, "tol": 1e-3}
+_DUAL_SVM = {"dual": True, "tol": 1e-2, "max_iter": 3000, "random_state": 0}
 _CONVEX = {"tol": 1e-3}
 
 
@@ -261,6 +270,7 @@ _COMPUTED: dict[str, Computed] = {
         {"CN": LOGISTIC_CN, **_LOGISTIC},
     ),
     "svm": (partial(_peer, LinearSVC, SVM_CN, _SVM), {"CN": SVM_CN, **_SVM}),
+    "cf": (_hand_made, {"CN": HAND_MADE_CN, **_DUAL_SVM, "features": DESCRIPTORS}),
     "crf": (_field, {"CN": FIELD_CN, "pairs_CN": PAIRS_CN, **_LOGISTIC}),
     "single": _tuned_system(SingleTaskClassifierCV, "-"),
     **{name: _convex_system(name) for name in ("ridge", "lasso", "l21", "decorrelated")},
@@ -286,7 +296,9 @@ _COMPUTED: dict[str, Computed] = {
 def systems_of(table: str) -> tuple[System, ...]:
     """Systems of a table of the catalogue."""
     rows = rows_of(table)
-    return tuple(System(row.name, row.title, *_COMPUTED[row.name], row.asked) for row in rows)
+    return tuple(
+        System(row.name, row.title, *_COMPUTED[row.name], row.asked, row.features) for row in rows
+    )
 
 
 PAIRS = (

@@ -6,6 +6,8 @@ of this kind, but follow the parts of the body; here they follow a grid.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from proxmtl.backbones.experiments.protocol import Array
@@ -76,9 +78,9 @@ def _features(pixels: Array) -> Array:
         for axis in (1, 2)
     )
     levels = (255 * gray).astype(np.uint8)
+    binary_patterns: Any = local_binary_pattern  # without types
     patterns = [
-        local_binary_pattern(levels, NEIGHBOURS, radius, "uniform").astype(np.intp)
-        for radius in RADII
+        binary_patterns(levels, NEIGHBOURS, radius, "uniform").astype(np.intp) for radius in RADII
     ]
     counted = [(light, LIGHT), (TONES * a + b, TONES * TONES)]
     counted += [(values, PATTERNS) for values in patterns]
@@ -92,5 +94,6 @@ def _shares(values: Array, n: int) -> Array:
     side = SIDE // GRID
     regions = values.reshape(GRID, side, GRID, side).transpose(0, 2, 1, 3).reshape(GRID * GRID, -1)
     counts = np.stack([np.bincount(region, minlength=n) for region in regions])
-    shares: Array = np.concatenate([counts.sum(0), counts.ravel()]).astype(np.float64)
-    return shares / np.repeat([SIDE * SIDE, side * side], [n, n * GRID * GRID])
+    sizes = np.repeat([SIDE * SIDE, side * side], [n, n * GRID * GRID])
+    shares: Array = np.concatenate([counts.sum(axis=0), counts.ravel()]) / sizes
+    return shares

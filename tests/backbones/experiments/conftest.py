@@ -1,9 +1,13 @@
-"""A small data set of classes with attributes, in the layout of Animals with Attributes."""
+"""Small data sets in the layouts of Animals with Attributes and of Clothing Attributes."""
 
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from proxmtl.backbones.experiments.datasets import CLOTHING_GROUPS
 
 SEEN, N_CLASSES, N_ATTRIBUTES, N_FEATURES = 15, 17, 8, 8
 
@@ -42,3 +46,18 @@ def animals_folder(tmp_path):
     (folder / "attribute_groups_9.json").write_text(json.dumps(content))
     np.savez(folder / "features_pca512_int8.npz", features=X.astype(np.int8), label=label)
     return folder.parent
+
+
+@pytest.fixture
+def clothing_folder(tmp_path):
+    """The layout of the distributed data set, with six made-up images."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "labels_mat").mkdir()
+    (tmp_path / "images").mkdir()
+    for names in CLOTHING_GROUPS.values():
+        for name in names:
+            labels = rng.choice([1.0, 2.0, np.nan], size=(6, 1))
+            savemat(tmp_path / "labels_mat" / f"{name}_GT.mat", {"GT": labels})
+    for i in range(6):
+        Image.new("RGB", (4, 6), (40 * i, 0, 0)).save(tmp_path / "images" / f"{i + 1:06d}.jpg")
+    return tmp_path

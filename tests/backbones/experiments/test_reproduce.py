@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from proxmtl import Groups
 from proxmtl.backbones.experiments import running
 from proxmtl.backbones.experiments.catalogue import EXPERIMENTS, folder_of
 from proxmtl.backbones.experiments.images import kept_features
 from proxmtl.backbones.experiments.markdown import page
 from proxmtl.backbones.experiments.tables import TABLES, chosen_tables, whole_table
 from proxmtl.cli.app import app
+from proxmtl.io import read_labels
 from proxmtl.io.errors import InputError
 
 ROWS = "ridge,single,bilinear"
@@ -219,11 +221,14 @@ def test_features_of_images_are_made_once(tmp_path, monkeypatch):
         features("cells", None, ids)
 
 
-def test_the_page_runs_as_it_is_printed(tmp_path, monkeypatch, capsys):
+def test_the_page_runs_as_it_is_printed(tmp_path, clothing_folder, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "clothing_attributes").symlink_to(clothing_folder)
     text = PAGE.read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    exec(compile(code, PAGE.name, "exec"), {})
+    for code in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        exec(compile(code, PAGE.name, "exec"), {})
+    groups = Groups.from_file("groups.json", read_labels("clothing.csv").names)
+    assert groups.sizes.tolist() == [11, 6, 4, 2]
     assert "| L2 regression − single-task |" in capsys.readouterr().out
     assert len((tmp_path / "runs" / "digits.jsonl").read_text().splitlines()) == 10
 

@@ -1,27 +1,16 @@
 import numpy as np
 import pytest
-from PIL import Image
 from scipy.io import savemat
 
 from proxmtl.backbones import TarImages, open_image
-from proxmtl.backbones.experiments.datasets import CLOTHING_GROUPS, load_clothing
+from proxmtl.backbones.experiments.datasets import load_clothing
 
 N = 6
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """The layout of the distributed data set, with six made-up images."""
-    rng = np.random.default_rng(0)
-    (tmp_path / "labels_mat").mkdir()
-    (tmp_path / "images").mkdir()
-    for names in CLOTHING_GROUPS.values():
-        for name in names:
-            labels = rng.choice([1.0, 2.0, np.nan], size=(N, 1))
-            savemat(tmp_path / "labels_mat" / f"{name}_GT.mat", {"GT": labels})
-    for i in range(N):
-        Image.new("RGB", (4, 6), (40 * i, 0, 0)).save(tmp_path / "images" / f"{i + 1:06d}.jpg")
-    return tmp_path
+def folder(clothing_folder):
+    return clothing_folder
 
 
 def test_labels_become_no_yes_missing(folder):

@@ -162,9 +162,9 @@ class SharedPlusOwnClassifierCV(SearchedClassifier, SharedSearch):
 
     Cross-validation compares single-task classifiers, on a path of ridges, with attributes that
     share, on a path of strengths of the shared part. If sharing has the better mean score on
-    held-out rows (with a single split, by more than the standard error of the difference over the
-    attributes), it is used, except for attributes that are expected to lose by it: these keep a
-    single-task classifier. The expected gain of an attribute is its gain on held-out rows, shrunk
+    held-out rows, by more than the standard error of the difference over the attributes, it is
+    used, except for attributes that are expected to lose by it: these keep a single-task
+    classifier. The expected gain of an attribute is its gain on held-out rows, shrunk
     towards the mean gain by empirical Bayes (the more, the more the folds disagree). Parameters and
     attributes are those of :class:`SingleTaskClassifierCV`, and these:
 

@@ -45,18 +45,20 @@ def sharing(
 ) -> NDArray[np.bool_]:
     """Mask of the attributes that share: those with a positive expected gain, or all of them.
 
-    None shares unless the mean gain is positive; in a single split, unless it is more than its
-    standard error over the attributes: there the best of many candidates is ahead by chance where
-    labels are few. Gains of single attributes are noisier. Empirical Bayes shrinks each gain
+    None shares unless the mean gain is more than its standard error over the attributes: where
+    labels are few, the best of many candidates that share is ahead by chance. Gains of single
+    attributes are noisier. Empirical Bayes shrinks each gain
     towards the mean gain of all attributes, the more, the larger its standard error is relative to
     the spread of the gains.
     """
     n_attributes = found.scores.shape[2]
     if shared is not None and not fallback:
         return np.ones(n_attributes, dtype=np.bool_)
-    if shared is None or not found.means[shared] > found.means[own] + _least(found, own, shared):
+    if shared is None:
         return np.zeros(n_attributes, dtype=np.bool_)
     gain, error = _gains(found, own, shared)
+    if not found.means[shared] > found.means[own] + _error_over_attributes(gain):
+        return np.zeros(n_attributes, dtype=np.bool_)
     known = np.isfinite(error)
     if known.sum() < 2:
         return np.ones(n_attributes, dtype=np.bool_)
@@ -69,13 +71,10 @@ def sharing(
     return positive
 
 
-def _least(found: Searched, own: int, shared: int) -> float:
-    """Mean gain from which on sharing pays: of one split, its standard error over attributes."""
-    gains = found.scores[shared] - found.scores[own]
-    gains = gains[~np.isnan(gains)]
-    if found.scores.shape[1] > 1 or len(gains) < 2:
-        return 0.0
-    return float(gains.std(ddof=1)) / math.sqrt(len(gains))
+def _error_over_attributes(gain: NDArray[np.float64]) -> float:
+    """Standard error of the mean gain; 0 where it is unknown, for one attribute."""
+    gain = gain[~np.isnan(gain)]
+    return float(gain.std(ddof=1)) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
 
 
 def _gains(

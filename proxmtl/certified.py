@@ -112,14 +112,16 @@ class Certified(OnData):
     def critical_strength(self) -> float:
         """Smallest strength of the non-smooth regularizer at which all weights are zero.
 
-        With an intercept, the gradient is taken at the intercepts that minimise the loss of zero
-        weights. Raises :class:`UnsupportedError` if there is no non-smooth regularizer.
+        By :meth:`null_gradient`; without a non-smooth regularizer, raises `UnsupportedError`.
         """
         if self.regularizer is None:
             raise UnsupportedError("critical_strength: the problem has no non-smooth regularizer.")
-        residuals = self.data.gradient(self._scores_without_weights(self._without_weights[0]))
-        grad = self.design.adjoint(residuals)
-        return self.regularizer.critical_strength(self.design.split(grad)[0])
+        return self.regularizer.critical_strength(self.null_gradient())
+
+    def null_gradient(self) -> Tensor:
+        """Gradient of the loss in the weights at :meth:`null_point`."""
+        scores = self._scores_without_weights(self._without_weights[0])
+        return self.design.split(self.design.adjoint(self.data.gradient(scores)))[0]
 
     def _scores_without_weights(self, intercept: Tensor | None) -> Tensor:
         """Scores of zero weights, float64; takes a product only if the design is affine."""
@@ -152,8 +154,7 @@ class Certified(OnData):
         if self.design.affine:
             return None
         best, loss = self._without_weights
-        weights, _ = self.design.split(self.zeros(torch.float64))
-        point = self.inside(self.design.join(weights, best))
+        point = self.inside(self.design.join(self.design.split(self.zeros(torch.float64))[0], best))
         return point.to(like), loss + float(self.regularizer_value(point))
 
     @cached_property

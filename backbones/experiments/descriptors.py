@@ -31,8 +31,9 @@ LIGHT, TONES = 8, 8
 CHROMA = 60.0
 """The axes of colour are counted within plus and minus this; few pixels are outside."""
 DESCRIPTORS = (
-    f"side {SIDE}, HOG {ORIENTATIONS} x {CELL}, grid {GRID}, LBP {NEIGHBOURS} at {RADII}, "
-    f"Lab {LIGHT} + {TONES} x {TONES}"
+    f"stretched to {SIDE}, HOG of {ORIENTATIONS} in {CELL}, blocks of 2; roots of shares in 1 and "
+    f"{GRID} x {GRID} regions: LBP {NEIGHBOURS} at {RADII}, CIELAB {LIGHT}, {TONES} x {TONES} "
+    f"within {CHROMA:g}"
 )
 """What the features are, in the configuration of cells."""
 
@@ -40,8 +41,8 @@ DESCRIPTORS = (
 def hand_made_features(images: SizedImages) -> Array:
     """Histograms of oriented gradients, local binary patterns, and CIELAB colours, (N, D).
 
-    Texture and colour are counted in the whole image and in regions of a grid. Entries are square
-    roots of shares, so that products of two images are Hellinger's affinity of their histograms.
+    Texture and colour are counted in the whole image and in regions of a grid, as square roots of
+    shares: products of two images are Hellinger's affinity of their histograms.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def _features(pixels: Array) -> Array:
         np.clip((lab[..., axis] / CHROMA + 1) / 2 * TONES, 0, TONES - 1).astype(np.intp)
         for axis in (1, 2)
     )
-    levels = (255 * gray).astype(np.uint8)
+    levels = np.rint(255 * gray).astype(np.uint8)
     binary_patterns: Any = local_binary_pattern  # without types
     patterns = [
         binary_patterns(levels, NEIGHBOURS, radius, "uniform").astype(np.intp) for radius in RADII

@@ -42,19 +42,20 @@ def page(table: Table, data: Data, cells: Sequence[Mapping[str, Any]], command: 
 def _sentences(table: Table, data: Data, cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for paragraph in table.protocol.strip().split("\n\n"):
         yield f"- {' '.join(paragraph.split())}"
-    first = cells[0]
-    rows = first["rows"]
+    rows = next((cell for cell in cells if cell["labels"] is None), cells[0])["rows"]
     n_splits = len({cell["split"] for cell in cells})
     seconds = sum(cell["cpu_seconds"] for cell in cells)
-    named = ", ".join(
-        f"{name} {' and '.join(sorted({cell['versions'][name] for cell in cells}))}"
-        for name in first["versions"]
-    )
-    turns = rows.get("parts", 1)  # lines of before 2026-12-02 have one
-    chosen = f"{turns} parts in turn, of {rows['validation']}," if turns > 1 else rows["validation"]
+    versions: dict[str, set[str]] = {}
+    for cell in cells:
+        for name, version in cell["versions"].items():
+            versions.setdefault(name, set()).add(version)
+    named = ", ".join(f"{name} {' and '.join(sorted(each))}" for name, each in versions.items())
+    turns = rows.get("parts", 1)  # earlier lines are of one part, and don't say so
+    learnt = rows["refit"] if turns > 1 else rows["train"]
+    chosen = f"{turns} parts of them in turn" if turns > 1 else rows["validation"]
     yield (
         f"- {len(data.X)} rows, {data.X.shape[1]} features, {data.Y.shape[1]} attributes in "
-        f"{len(data.groups)} groups; {n_splits} splits of {rows['train']} rows to learn from, "
+        f"{len(data.groups)} groups; {n_splits} splits of {learnt} rows to learn from, "
         f"{chosen} to choose by and {rows['test']} to test. ± is the standard "
         "deviation over splits; *Total* is the mean over attributes."
     )

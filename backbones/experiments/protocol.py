@@ -151,7 +151,7 @@ class Fitted(NamedTuple):
     ----------
     log_odds
         Takes features (n, D), returns (n, M): positive means yes. Calibrated on the validation
-        parts by each system in the same way.
+        parts, by systems of attributes all in the same way.
     chosen
         Strengths that the validation parts chose.
     validation

@@ -8,7 +8,7 @@ import logging
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("proxmtl", "torch", "numpy", "scikit-learn")
 PROTOCOL = 2
 """Raised by hand when what a cell means changes, such as how scores are calibrated."""
+CHOICE = "means over parts where an attribute was learnt; sharing by more than a standard error"
+"""How several parts choose; what one part chooses doesn't depend on it."""
 KEPT = ("ap", "auc", "accuracy", "majority", "prevalence")
 """Of the metrics of each attribute, in the log."""
 
@@ -83,46 +85,66 @@ def compute(
     list of dict
         The cells of the table, in the order of their systems, splits and labels.
     """
-    folds, digest = table.folds(data, table.seed), data.digest()
-    wanted = [
-        (n, _chosen_by(table, data, fold, n), system)
-        for n in labels
-        for fold in folds
-        for system in table.systems
-    ]
+    wanted = list(_wanted(table, data, labels))
     found: dict[Key, dict[str, Any]] = {}
-    missing: list[tuple[Key, str, Fold, System]] = []
-    for n, fold, system in wanted:
-        key = Key(system.name, fold.name, n)
-        configuration = _configuration(table, digest, fold, system, n)
-        known = log.find(key, configuration)
+    missing: list[_Wanted] = []
+    for each in wanted:
+        known = log.find(each.key, each.configuration)
         if known is None:
-            missing.append((key, configuration, fold, system))
+            missing.append(each)
         else:
-            found[key] = known
-    for number, (key, configuration, fold, system) in enumerate(missing):
-        cell = _cell(table, data, fold, system, key)
+            found[each.key] = known
+    for number, (key, configuration, given, fold, system) in enumerate(missing):
+        cell = _cell(table, given, fold, system)
         found[key] = log.append(key, {"configuration": configuration, **cell})
         if progress is not None:
-            left = _left(list(found.values()), [key for key, *_ in missing[number + 1 :]])
+            left = _left(list(found.values()), [each.key for each in missing[number + 1 :]])
             progress(Progress(found[key], len(found), len(wanted), left))
-    return [found[Key(system.name, fold.name, n)] for n, fold, system in wanted]
+    return [found[each.key] for each in wanted]
 
 
 def finished(table: Table, data: Data, log: CellLog) -> list[dict[str, Any]]:
     """Cells of a log that were computed as the table and its systems are declared now."""
-    digest = data.digest()
     numbers = {cell["labels"] for cell in log}
-    valid = {
-        Key(system.name, fold.name, n): _configuration(
-            table, digest, _chosen_by(table, data, fold, n), system, n
-        )
-        for fold in table.folds(data, table.seed)
-        for system in table.systems
-        for n in numbers
-    }
+    valid = {each.key: each.configuration for each in _wanted(table, data, list(numbers))}
     keys = ("system", "split", "labels")
     return [c for c in log if valid.get(Key(*(c[k] for k in keys))) == c["configuration"]]
+
+
+class _Wanted(NamedTuple):
+    """A cell: the hash of what its figures depend on, and the labels and rows it learns from."""
+
+    key: Key
+    configuration: str
+    data: Data
+    fold: Fold
+    system: System
+
+
+def _wanted(table: Table, data: Data, labels: Sequence[int | None]) -> Iterator[_Wanted]:
+    """All cells of a table, split by split for each number of labels."""
+    folds, digest = table.folds(data, table.seed), data.digest()
+    for n in labels:
+        for fold in folds:
+            given, parts = _with_labels(table, data, fold, n)
+            for system in table.systems:
+                configuration = _configuration(table, digest, parts, system, n)
+                key = Key(system.name, fold.name, n)
+                yield _Wanted(key, configuration, given, parts, system)
+
+
+def _with_labels(table: Table, data: Data, fold: Fold, n: int | None) -> tuple[Data, Fold]:
+    """Keep n labels of each attribute in the rows to learn from; they are too few for one part."""
+    if n is None:
+        return data, fold
+    halves = [half for part in fold.parts for half in part]
+    learn = np.unique(np.concatenate([fold.refit, *halves]))
+    Y = data.Y.astype(np.float64)
+    Y[learn] = hidden_labels(Y[learn], n, (table.seed, zlib.crc32(fold.name.encode())))
+    kept = replace(data, Y=Y)
+    if not table.unseen:
+        fold = fold._replace(parts=validation_parts(kept, learn, table.seed))
+    return kept, fold
 
 
 def _configuration(
@@ -135,6 +157,7 @@ def _configuration(
         {
             "protocol": PROTOCOL,
             "draw": None if labels is None else DRAW,
+            **({} if len(fold.parts) == 1 else {"choice": CHOICE}),
             "table": table.name,
             "standardize": table.standardize,
             "seed": table.seed,
@@ -145,12 +168,9 @@ def _configuration(
     )
 
 
-def _chosen_by(table: Table, data: Data, fold: Fold, labels: int | None) -> Fold:
-    """The split with the parts that choose; few labels are too few for one of them."""
-    if labels is None or table.unseen:
-        return fold
-    learn = np.unique(np.concatenate([fold.refit, *fold.parts[0]]))
-    return fold._replace(parts=validation_parts(data, learn, table.seed))
+def _packages(system: System) -> tuple[str, ...]:
+    """Packages that the figures of a system depend on."""
+    return PACKAGES if system.features is None else (*PACKAGES, "scikit-image")
 
 
 def _counts(fold: Fold) -> dict[str, int]:
@@ -173,11 +193,11 @@ def _names(cells: Sequence[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(cell["system"] for cell in cells))
 
 
-def _cell(table: Table, data: Data, fold: Fold, system: System, key: Key) -> dict[str, Any]:
+def _cell(table: Table, data: Data, fold: Fold, system: System) -> dict[str, Any]:
     """Fit a system on a split, and score it on the test rows."""
     if system.features is not None:
         data = replace(data, X=data.others[system.features]())
-    part, scaled = _part(table, data, fold, key)
+    part, scaled = _part(table, data, fold)
     begin, cpu = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -189,15 +209,14 @@ def _cell(table: Table, data: Data, fold: Fold, system: System, key: Key) -> dic
     extra = {} if table.extra is None else table.extra(log_odds, data, fold.test)  # noqa: S610 - a function of ours
     if table.unseen:
         extra["zero-shot accuracy"] = _unseen_accuracy(fitted, part, X, log_odds, data, fold)
-    logger.info(
-        "%s, %s, %s: chose %s among %s", table.name, *key[:2], fitted.chosen, fitted.validation
-    )
+    names = table.name, system.name, fold.name
+    logger.info("%s, %s, %s: chose %s among %s", *names, fitted.chosen, fitted.validation)
     return {
         "table": table.name,
         "seed": table.seed,
         "options": _plain(system.options),
         "rows": _counts(fold),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {name: importlib.metadata.version(name) for name in _packages(system)},
         "seconds": round(seconds, 2),
         "cpu_seconds": round(cpu, 2),
         "chosen": fitted.chosen,
@@ -210,7 +229,7 @@ def _cell(table: Table, data: Data, fold: Fold, system: System, key: Key) -> dic
     }
 
 
-def _part(table: Table, data: Data, fold: Fold, key: Key) -> tuple[Part, Callable[[Array], Array]]:
+def _part(table: Table, data: Data, fold: Fold) -> tuple[Part, Callable[[Array], Array]]:
     """What a system learns from, and how test rows are scaled alike."""
     halves = [half for part in fold.parts for half in part]
     rows = np.unique(np.concatenate([fold.refit, *halves]))
@@ -228,9 +247,6 @@ def _part(table: Table, data: Data, fold: Fold, key: Key) -> tuple[Part, Callabl
         return np.array([place[int(row)] for row in part])
 
     parts = tuple((placed(train), placed(validation)) for train, validation in fold.parts)
-    if key.labels is not None:
-        split = zlib.crc32(fold.name.encode())
-        Y = hidden_labels(Y, key.labels, parts[0][1], (table.seed, split))
     part = Part(
         scaled(X),
         Y,

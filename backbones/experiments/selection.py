@@ -19,12 +19,14 @@ import numpy as np
 from proxmtl.backbones.experiments.protocol import Array, Fitted, Part
 from proxmtl.estimators.calibration import Calibration, calibration
 from proxmtl.estimators.grouping import part_of
-from proxmtl.experiments import attribute_metrics, fit_report
+from proxmtl.estimators.scoring import SCORINGS, of_classes
+from proxmtl.experiments import fit_report
 
 __all__ = ["OneByOne", "searched", "tuned"]
 
 Maker = Callable[..., Any]
 """Makes an unfitted estimator from a part and the parameters of a candidate."""
+AVERAGE_PRECISION = of_classes(SCORINGS["average_precision"])
 KEPT = ("status", "passes", "live_latents")
 """Of the report of a fit, in the log."""
 
@@ -58,7 +60,7 @@ class OneByOne:
 
 
 class _Learnable:
-    """A model of the attributes with both classes among the given labels; others score 0."""
+    """A model of the attributes with both classes among the given labels; others have no scores."""
 
     def __init__(self, make: Callable[[Part], Any], part: Part) -> None:
         self.make, self.part = make, part
@@ -66,14 +68,17 @@ class _Learnable:
     def fit(self, X: Array, Y: Array) -> _Learnable:
         self.both = (Y == 1).any(axis=0) & (Y == 0).any(axis=0)
         columns = np.flatnonzero(self.both)
+        if not len(columns):
+            return self
         names = tuple(self.part.names[m] for m in columns)
         part = replace(self.part, groups=part_of(self.part.groups, columns), names=names)
         self.model = self.make(part).fit(X, Y[:, columns])
         return self
 
     def decision_function(self, X: Array) -> Array:
-        scores = np.zeros((len(X), len(self.both)))
-        scores[:, self.both] = _scores(self.model, X)
+        scores = np.full((len(X), len(self.both)), np.nan)
+        if self.both.any():
+            scores[:, self.both] = _scores(self.model, X)
         return scores
 
 
@@ -135,9 +140,14 @@ def _held_out(make: Callable[[Part], Any], part: Part) -> list[Array]:
 
 
 def _average_precisions(scores: Sequence[Array], labels: Sequence[Array]) -> Array:
-    """Those of the attributes, means over the parts that have both classes; else NaN."""
-    parts = zip(scores, labels, strict=True)
-    aps = np.stack([attribute_metrics(z, y)["ap"].to_numpy() for z, y in parts])
+    """Those of the attributes, means over the parts where they were learnt and have both classes.
+
+    As the estimators that search take them; NaN where there is no such part.
+    """
+    aps = np.full((len(labels), labels[0].shape[1]), np.nan)
+    for row, z, y in zip(aps, scores, labels, strict=True):
+        learnt = np.flatnonzero(~np.isnan(z).any(axis=0))
+        row[learnt] = AVERAGE_PRECISION(2 * y[:, learnt] - 1, z[:, learnt], learnt)
     known = ~np.isnan(aps).all(axis=0)
     means: Array = np.full(aps.shape[1], np.nan)
     means[known] = np.nanmean(aps[:, known], axis=0)

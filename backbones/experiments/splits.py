@@ -19,12 +19,15 @@ __all__ = [
 ]
 
 VALIDATION_FOLDS = 4
-"""Of the rows to learn from; one validates, or each in turn."""
+"""Number of parts of the rows to learn from, one of which validates, or each in turn."""
 CLASS_FOLDS = 5
 """Folds of the classes to learn from, each of which validates in turn."""
 LEAST = 2
 """Labels of each class that an attribute keeps, where it has them: one of them can validate."""
-DRAW = f"shares of all labels, {LEAST} of each class, seeded by table, split and number"
+DRAW = (
+    f"shares of all labels, {LEAST} of each class, seeded by table, split and number; "
+    f"{VALIDATION_FOLDS} parts, stratified by the labels that are kept"
+)
 """The rule of :func:`hidden_labels`, in the configuration of cells."""
 
 
@@ -48,8 +51,8 @@ def learning_fold(data: Data, name: str, rows: Array, test: Array, *, seed: int)
 def unseen_class_folds(data: Data, seed: int, n: int = CLASS_FOLDS) -> list[Fold]:
     """Classes of part ``train`` to learn from, those of ``test`` to test; n random halves of rows.
 
-    Strengths are chosen on n parts of the *classes* to learn from in turn: each has at least two
-    classes, whose attributes differ.
+    Strengths are chosen on n parts of the *classes* to learn from in turn; n is small enough for
+    each to have two classes, since one alone has no attribute to score.
     """
     assert data.classes is not None
     learn, test = data.parts["train"], data.parts["test"]
@@ -70,7 +73,7 @@ def validation_parts(data: Data, rows: Array, seed: int) -> tuple[Halves, ...]:
     )
 
 
-def hidden_labels(Y: Array, n: int, validation: Array, seed: Sequence[int]) -> Array:
+def hidden_labels(Y: Array, n: int, seed: Sequence[int]) -> Array:
     """Keep n labels of each attribute, NaN in place of the others.
 
     The labels that are kept have the shares of yes and no that all have, and at least two of each
@@ -82,31 +85,18 @@ def hidden_labels(Y: Array, n: int, validation: Array, seed: Sequence[int]) -> A
         (N, M) labels.
     n
         Labels to keep.
-    validation
-        Rows that validate.
     seed
         Of the draw: that of the table, and a number of the split.
     """
     rng = np.random.default_rng((*seed, n))
-    validates = np.isin(np.arange(len(Y)), validation)
     hidden = np.full_like(Y, np.nan)
     for m, labels in enumerate(Y.T):
-        yes, no = (
-            _one_of_each_first(rng.permutation(np.flatnonzero(labels == value)), validates)
-            for value in (1, 0)
-        )
+        yes, no = (rng.permutation(np.flatnonzero(labels == value)) for value in (1, 0))
         wanted = round(n * len(yes) / max(len(yes) + len(no), 1))
         n_yes = min(max(wanted, LEAST, n - len(no)), len(yes), max(n - LEAST, 0))
         kept = np.concatenate([yes[:n_yes], no[: n - n_yes]])
         hidden[kept, m] = labels[kept]
     return hidden
-
-
-def _one_of_each_first(rows: Array, validates: Array) -> Array:
-    """Rows in their order, after the first that learns and the first that validates."""
-    leading = [np.flatnonzero(validates[rows] == kind)[:1] for kind in (False, True)]
-    places = np.concatenate(leading)
-    return np.concatenate([rows[places], np.delete(rows, places)])
 
 
 def _rows_of(chosen: Array, sets: Array) -> Array:

@@ -18,6 +18,7 @@ from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.standardize import Standardization
 from proxmtl.estimators.watch import Watch
 from proxmtl.minimization import minimize
+from proxmtl.numerics import norm
 from proxmtl.problem import Problem
 from proxmtl.regularizers import Regularizer, SharedPlusOwn
 from proxmtl.result import Result
@@ -70,18 +71,21 @@ def minimised(
 
 
 def _gain(problem: Problem) -> float:
-    """Bound on the fraction of the loss at zero that weights under a ridge can gain; else inf.
+    """Bound on the relative gap of zero weights under a ridge; inf without one.
 
-    It is the conjugate of the ridge at the gradient there.
+    It is the conjugate of the ridge at the gradient there, of own parts alone: of a shared part
+    that pays, weights gain more.
     """
     penalty, ridge = problem.regularizer, problem.ridge
     if isinstance(penalty, SharedPlusOwn):
         ridge += penalty.strength * penalty.own
     elif penalty is not None:  # the minimum itself may be zero
         return math.inf
-    slope, loss = problem.residual_scales["W"], problem.loss_at_zero
-    gain = slope * slope / (4 * ridge) if ridge > 0 else math.inf
-    return gain / loss if gain > 0 and loss > 0 else math.inf
+    if not ridge > 0:
+        return math.inf
+    slope, scale = norm(problem.null_gradient()), 2 * problem.loss_at_zero
+    gain = slope * slope / (4 * ridge)
+    return gain / scale if gain > 0 and scale > 0 else math.inf
 
 
 class ConvexModel(LinearModel):

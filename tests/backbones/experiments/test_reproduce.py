@@ -43,11 +43,11 @@ def test_tables_come_from_one_command_and_go_on_where_they_were(command, tmp_pat
     fits = []
     whole = running._cell
 
-    def interrupted(table, data, fold, system, key):
+    def interrupted(table, data, fold, system):
         if len(fits) == 3:
             raise KeyboardInterrupt
-        fits.append((table.name, *key))
-        return whole(table, data, fold, system, key)
+        fits.append((table.name, system.name, fold.name))
+        return whole(table, data, fold, system)
 
     monkeypatch.setattr(running, "_cell", interrupted)
     result = command()
@@ -56,7 +56,7 @@ def test_tables_come_from_one_command_and_go_on_where_they_were(command, tmp_pat
     out = tmp_path / "out"
     assert [(c["system"], c["split"]) for c in cells(out)] == [f[1:3] for f in fits]
 
-    monkeypatch.setattr(running, "_cell", lambda *a: fits.append(a[4]) or whole(*a))
+    monkeypatch.setattr(running, "_cell", lambda *a: fits.append(a[3]) or whole(*a))
     result = command()
     assert result.exit_code == 0, result.output
     # two rows on five splits, and three rows on five splits of unseen classes
@@ -85,7 +85,7 @@ def test_tables_come_from_one_command_and_go_on_where_they_were(command, tmp_pat
     single = [cell for cell in seen if cell["system"] == "single"]
     peers = [{**cell, "system": "logistic", "versions": {"torch": "1.0"}} for cell in single]
     mixed = page(table, data, [*peers, *single], "")
-    assert f"torch 1.0 and {single[0]['versions']['torch']};" in mixed
+    assert f"torch 1.0 and {single[0]['versions']['torch']}, " in mixed
     assert "over splits, which learn from disjoint rows and share a test set, the" in mixed
     assert "accuracy, points" in mixed
 

@@ -241,3 +241,40 @@ def test_bilinear_solution_is_the_stationary_point():
     )
     with pytest.raises(ValueError, match="class of each row"):
         bilinear((0.1,), (0.01,), part())
+
+
+def test_attributes_that_a_part_cannot_learn_or_score_are_left_out_there():
+    given = part(n=200)
+    given.Y[np.isnan(given.Y)] = 0.0
+    quarters = np.split(np.arange(200), 4)
+    turns = tuple((np.setdiff1d(given.refit, held), held) for held in quarters)
+    given.Y[quarters[0], 0] = 1.0  # scored on the other three
+    given.Y[np.concatenate(quarters[:3]), 1] = 0.0  # without the last quarter there is no yes
+    given = replace(given, parts=turns)
+    grid = [{"feature": 2, "sign": 1}]
+    fitted = searched(given, lambda _, **p: Fixed(**p), grid)
+    of_parts = [
+        [average_precision_score(given.Y[q, 0], given.X[q, 2]) for q in quarters[1:]],
+        [],
+        *(
+            [average_precision_score(given.Y[q, m], given.X[q, 2]) for q in quarters]
+            for m in (2, 3)
+        ),
+    ]
+    expected = np.mean([np.mean(each) for each in of_parts if each])
+    assert fitted.validation[0]["ap"] == pytest.approx(expected, abs=1e-5)
+    held = np.repeat(given.X[:, 2:3].astype(float), 4, 1)
+    held[quarters[3], 1] = np.nan  # not learnt: no score is calibrated there
+    sigmoids = calibration(held, given.Y, np.ones_like(given.Y))
+    np.testing.assert_allclose(
+        fitted.log_odds(given.X), sigmoids.slopes * (given.X[:, 2:3] + sigmoids.shifts), rtol=1e-6
+    )
+
+
+def test_a_search_uses_every_part():
+    given = part(n=200)
+    quarters = np.split(np.arange(200), 4)
+    turns = tuple((np.setdiff1d(given.refit, held), held) for held in quarters)
+    estimator = SingleTaskClassifierCV()
+    tuned(replace(given, parts=turns), estimator)
+    assert estimator.cv_results_["folds"].max() == 4

@@ -148,9 +148,9 @@ def _average_precisions(scores: Sequence[Array], labels: Sequence[Array]) -> Arr
     for row, z, y in zip(aps, scores, labels, strict=True):
         learnt = np.flatnonzero(~np.isnan(z).any(axis=0))
         row[learnt] = AVERAGE_PRECISION(2 * y[:, learnt] - 1, z[:, learnt], learnt)
-    known = ~np.isnan(aps).all(axis=0)
+    n_parts = (~np.isnan(aps)).sum(axis=0)
     means: Array = np.full(aps.shape[1], np.nan)
-    means[known] = np.nanmean(aps[:, known], axis=0)
+    np.divide(np.nansum(aps, axis=0), n_parts, out=means, where=n_parts > 0)
     return means
 
 

@@ -71,10 +71,10 @@ def sharing(
     return positive
 
 
-def _error_over_attributes(gain: NDArray[np.float64]) -> float:
+def _error_over_attributes(gains: NDArray[np.float64]) -> float:
     """Standard error of the mean gain; 0 where it is unknown, for one attribute."""
-    gain = gain[~np.isnan(gain)]
-    return float(gain.std(ddof=1)) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
+    gains = gains[~np.isnan(gains)]
+    return float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
 
 
 def _gains(

@@ -213,9 +213,9 @@ def test_weights_that_overflow_are_no_start():
 )
 def test_the_single_task_model_beside_is_that_of_its_own_estimator(kind, fallback):
     rng = np.random.default_rng(1)
-    X, directions = rng.normal(size=(120, 8)), rng.normal(size=(8, 2))
-    Y = (X @ directions @ rng.normal(size=(2, 4)) + rng.normal(size=(120, 4)) > 0).astype(float)
-    Y[rng.random(Y.shape) < 0.6] = np.nan
+    X, directions = rng.normal(size=(120, 8)), rng.normal(size=(8, 1))
+    Y = (X @ directions @ rng.normal(size=(1, 10)) + rng.normal(size=(120, 10)) > 0).astype(float)
+    Y[rng.random(Y.shape) < 0.75] = np.nan
     options = {"cv": 2, "random_state": 0, "tol": 1e-5, "threshold": "f1"}
     model = kind(fallback=fallback, keep_single_task=True, **options).fit(X, Y)
     plain = kind(fallback=fallback, **options).fit(X, Y)

@@ -31,7 +31,8 @@ EXTRAS = {
     "pretrained": "EfficientNet-Lite0 with ImageNet weights: fit on images, extract, train",
     "logs": "train --tensorboard",
     "report": "fit --report and the command report",
-    "images": "images as inputs",
+    "images": "train with colour augmentation",
+    "descriptors": "the row cf of reproduce clothing",
 }
 """Optional extras for users, and what they give; others are for development."""
 

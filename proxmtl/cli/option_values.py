@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+import typer
+
 from proxmtl.naming import no_such
 
 __all__ = [
@@ -70,6 +72,19 @@ def strength_of(option: str, given: str) -> float | Literal["auto"]:
     if not found > 0:
         raise ValueError(f"--{option}: got {given}; give a positive number, or auto.")
     return found
+
+
+def ridge_of(given: float | None) -> float | None:
+    """Give the ridge of --single-task, if it is given.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it isn't a positive, finite number.
+    """
+    if given is not None and not 0 < given < math.inf:
+        raise typer.BadParameter("Give a positive, finite ridge")
+    return given
 
 
 def threshold_of(given: str) -> str | float:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from proxmtl.cli.option_rules import PAPERS
-from proxmtl.cli.option_values import memory_of, strength_of
+from proxmtl.cli.option_values import memory_of, ridge_of, strength_of
 
 __all__ = [
     "SEEDS",
@@ -106,6 +106,7 @@ SingleTask = Annotated[
     model_option(
         help="Instead of the latent model, fit each attribute alone with this ridge.",
         metavar="L2_STRENGTH",
+        callback=ridge_of,
     ),
 ]
 OwnStrength = Annotated[

@@ -47,9 +47,8 @@ def sharing(
 
     None shares unless the mean gain is more than its standard error over the attributes: where
     labels are few, the best of many candidates that share is ahead by chance. Gains of single
-    attributes are noisier. Empirical Bayes shrinks each gain
-    towards the mean gain of all attributes, the more, the larger its standard error is relative to
-    the spread of the gains.
+    attributes are noisier. Empirical Bayes shrinks each gain towards the mean gain of all
+    attributes, the more, the larger its standard error is relative to the spread of the gains.
     """
     n_attributes = found.scores.shape[2]
     if shared is not None and not fallback:

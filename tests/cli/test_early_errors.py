@@ -37,6 +37,8 @@ CASES = {
         "fit f.npy -l l.csv -o r --auto --threshold balanced",
         "Did you mean 'balanced_accuracy'?",
     ),
+    "ridge": ("fit photos -l l.csv -o r --single-task -1", "'--single-task': got '-1'"),
+    "ridge of train": ("train photos -l l.csv -o r --single-task 0", "'--single-task': got '0'"),
     "latents": ("fit f.npy -l l.csv -o r --n-latents many", "--n-latents: got 'many'"),
     "memory": ("fit f.npy -l l.csv -o r --memory lots", "--memory: got lots"),
     "match": ("fit f.npy -l l.csv -o r --match positon", "Did you mean 'position'?"),

@@ -225,6 +225,8 @@ def test_the_page_runs_as_it_is_printed(tmp_path, clothing_folder, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clothing_attributes").symlink_to(clothing_folder)
     text = PAGE.read_text(encoding="utf-8")
+    given = TABLES["clothing"].load(clothing_folder, lambda *_: np.zeros((6, 2)))
+    assert {s.features for s in TABLES["clothing"].systems} == {None, *given.others}
     for code in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         exec(compile(code, PAGE.name, "exec"), {})
     groups = Groups.from_file("groups.json", read_labels("clothing.csv").names)

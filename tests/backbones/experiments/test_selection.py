@@ -178,7 +178,10 @@ def test_attributes_one_by_one_are_fitted_on_rows_with_their_labels():
     assert not scores[:, 2].any()
 
 
-@pytest.mark.parametrize("system", systems_of("awa"), ids=lambda system: system.name)
+HAND_MADE = [system for system in systems_of("clothing") if system.features]
+
+
+@pytest.mark.parametrize("system", [*systems_of("awa"), *HAND_MADE], ids=lambda system: system.name)
 def test_every_row_learns_and_says_what_it_chose(system):
     given = part()
     fitted = system.fit(given)
@@ -226,7 +229,13 @@ def test_bilinear_solution_is_the_stationary_point():
         0,
         standardize=False,
     )
+    accuracies = [
+        bilinear((0.1,), (0.01,), replace(given, parts=(each,))).validation[0]["accuracy"]
+        for each in given.parts
+    ]
+    assert len(set(accuracies)) > 1
     fitted = bilinear((0.1,), (0.01,), given)
+    assert fitted.validation[0]["accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-5)
     assert fitted.chosen == {"signatures": "binary", "gamma": 0.1, "lambda": 0.01}
     assert fitted.validation[0]["accuracy"] > 0.9
     unit = S / np.linalg.norm(S, axis=1, keepdims=True)

@@ -60,6 +60,7 @@ def compute(
     log: CellLog,
     labels: Sequence[int | None] = (None,),
     progress: Callable[[Progress], None] | None = None,
+    device: str = "cpu",
 ) -> list[dict[str, Any]]:
     """Compute the cells of a table that its log lacks.
 
@@ -77,6 +78,8 @@ def compute(
         Numbers of labels of each attribute to learn from; None: all of them.
     progress
         Called after each cell.
+    device
+        Where networks are trained, of rows that train some.
 
     Returns
     -------
@@ -101,7 +104,7 @@ def compute(
         else:
             found[key] = known
     for number, (key, configuration, fold, system) in enumerate(missing):
-        cell = _cell(table, data, fold, system, key)
+        cell = _cell(table, data, fold, system, key, device)
         found[key] = log.append(key, {"configuration": configuration, **cell})
         if progress is not None:
             left = _left(list(found.values()), [key for key, *_ in missing[number + 1 :]])
@@ -173,11 +176,13 @@ def _names(cells: Sequence[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(cell["system"] for cell in cells))
 
 
-def _cell(table: Table, data: Data, fold: Fold, system: System, key: Key) -> dict[str, Any]:
+def _cell(  # noqa: PLR0917 - what is known of a cell
+    table: Table, data: Data, fold: Fold, system: System, key: Key, device: str
+) -> dict[str, Any]:
     """Fit a system on a split, and score it on the test rows."""
     if system.features is not None:
         data = replace(data, X=data.others[system.features]())
-    part, scaled = _part(table, data, fold, key)
+    part, scaled = _part(table, data, fold, key, device)
     begin, cpu = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -210,18 +215,14 @@ def _cell(table: Table, data: Data, fold: Fold, system: System, key: Key) -> dic
     }
 
 
-def _part(table: Table, data: Data, fold: Fold, key: Key) -> tuple[Part, Callable[[Array], Array]]:
+def _part(
+    table: Table, data: Data, fold: Fold, key: Key, device: str
+) -> tuple[Part, Callable[[Array], Array]]:
     """What a system learns from, and how test rows are scaled alike."""
     halves = [half for part in fold.parts for half in part]
     rows = np.unique(np.concatenate([fold.refit, *halves]))
     X, Y = data.X[rows], data.Y[rows].astype(np.float64)
-    moments = column_moments(data.X[fold.refit])
-    mean, scale = moments.mean.numpy(), float(moments.std.square().mean().sqrt())
-
-    def scaled(features: Array) -> Array:
-        found: Array = ((features - mean) / scale).astype(np.float32)
-        return found
-
+    scaled = _scaling(data.X, fold.refit)
     place = {int(row): number for number, row in enumerate(rows)}
 
     def placed(part: Array) -> Array:
@@ -242,8 +243,23 @@ def _part(table: Table, data: Data, fold: Fold, key: Key) -> tuple[Part, Callabl
         data.signatures,
         table.seed,
         table.standardize,
+        device,
     )
     return part, scaled
+
+
+def _scaling(X: Array, rows: Array) -> Callable[[Array], Array]:
+    """Centre features on some rows, and scale them by one number; images stay as they are."""
+    if X.ndim > 2:
+        return lambda images: images
+    moments = column_moments(X[rows])
+    mean, scale = moments.mean.numpy(), float(moments.std.square().mean().sqrt())
+
+    def scaled(features: Array) -> Array:
+        found: Array = ((features - mean) / scale).astype(np.float32)
+        return found
+
+    return scaled
 
 
 def _unseen_accuracy(  # noqa: PLR0917 - what is known of a cell

@@ -21,7 +21,7 @@ from proxmtl.estimators.calibration import Calibration, calibration
 from proxmtl.estimators.grouping import part_of
 from proxmtl.experiments import attribute_metrics, fit_report
 
-__all__ = ["OneByOne", "searched", "tuned"]
+__all__ = ["OneByOne", "searched", "sigmoids", "tuned"]
 
 Maker = Callable[..., Any]
 """Makes an unfitted estimator from a part and the parameters of a candidate."""
@@ -109,7 +109,7 @@ def searched(
     }
     at = np.arange(Y.shape[1])
     scores = np.stack([np.concatenate(each) for each in held])
-    sigmoids = _sigmoids(scores[best, :, at].T, np.concatenate(labels))
+    sigmoids = sigmoids(scores[best, :, at].T, np.concatenate(labels))
 
     def log_odds(rows: Array) -> Array:
         scores = np.empty((len(rows), len(best)))
@@ -177,7 +177,7 @@ def _scores(model: Any, X: Array) -> Array:
     return np.asarray(model.decision_function(X), dtype=np.float64).reshape(len(X), -1)
 
 
-def _sigmoids(held: Array, labels: Array) -> Calibration:
+def sigmoids(held: Array, labels: Array) -> Calibration:
     """Sigmoids of the attributes, as the estimators that search calibrate themselves."""
     return calibration(held, labels, np.ones_like(labels))
 

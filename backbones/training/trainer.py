@@ -25,7 +25,9 @@ from proxmtl.backbones.training.checkpoint import (
     state_of,
     write_checkpoint,
 )
+from proxmtl.backbones.training.descent import Descent
 from proxmtl.backbones.training.determinism import reproducible
+from proxmtl.backbones.training.diagnostics import feature_means, score_drift, solved_figures
 from proxmtl.backbones.training.features import feature_standard, network_features, standardized
 from proxmtl.backbones.training.head import Head, attribute_signs, solve_report
 from proxmtl.backbones.training.identity import check_same_run, identity
@@ -118,6 +120,8 @@ class Trainer:
                 f"{len(train)} images to learn from: give one network per attribute, and images."
             )
             raise ValueError(msg)
+        if config.keep_best and (test is None or not len(test)):
+            raise ValueError("keep_best: there are no held-out images to choose by; give test.")
         head.check(network, None if folder is None else Path(folder))
         self.network, self.head, self.table, self.config = network, head, table, config
         self.train = np.asarray(train, dtype=np.intp)
@@ -140,18 +144,10 @@ class Trainer:
             dtype=config.solve_dtype,
         )
         self.layer.take_labels(self.labels)  # what is wrong with them is said now
-        self.optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
-        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimizer,
-            factor=config.factor,
-            patience=config.patience - 1,  # bad ones let pass
-        )
+        self.descent = Descent(network, config)
         self.standard: tuple[Tensor, Tensor] | None = None
+        self.means: Tensor | None = None  # of the features of the last solve
+        self.best: dict[str, Any] = {}  # networks and head of the best epoch, where it is kept
         self.history: list[Epoch] = []
         self._identity: dict[str, str] = {}
         self._fresh = fresh
@@ -176,12 +172,23 @@ class Trainer:
         """Epochs of SGD so far; -1 before the first solve."""
         return len(self.history) - 1
 
+    @property
+    def chosen(self) -> int:
+        """Epoch at which :meth:`run` ends: the best one with ``keep_best``, else the last."""
+        if not self.config.keep_best:
+            return self.epoch
+        # one that was undone has the scores of the epoch before, and the first of equals is taken
+        return max(range(len(self.history)), key=lambda epoch: self.history[epoch].ap, default=-1)
+
     def run(
         self,
         progress: Callable[[Epoch], None] | None = None,
         batches: Callable[[int, int], None] | None = None,
     ) -> list[Epoch]:
         """Train up to ``config.epochs`` and return the figures of all epochs.
+
+        With ``keep_best`` networks and head are then those of the best one; what is on the disk
+        goes on from the last.
 
         Parameters
         ----------
@@ -196,6 +203,9 @@ class Trainer:
                 self.advance(batches)
                 if progress is not None:
                     progress(self.history[-1])
+        if self.best:
+            self.network.load_state_dict(self.best["network"])
+            self.layer.load_state_dict(self.best["layer"])
         return self.history
 
     def advance(self, batches: Callable[[int, int], None] | None = None) -> Epoch:
@@ -213,6 +223,9 @@ class Trainer:
         try:
             record = self._epoch(go_back, batches)
             self.history.append(record)
+            if self.config.keep_best and self.chosen == record.epoch:
+                weights = {"network": self.network.state_dict(), "layer": self.layer.state_dict()}
+                self.best = in_main_memory(weights)
             if self.folder is not None:
                 now = Checkpoint(self._identity, state_of(self))
                 write_checkpoint(self.folder, now, partial(self._write_beside, self.folder))
@@ -225,9 +238,8 @@ class Trainer:
         self, go_back: Callable[[], None], batches: Callable[[int, int], None] | None
     ) -> Epoch:
         """SGD and a solve, undone where the objective has risen; returns the figures."""
-        begin, number = time.perf_counter(), len(self.history)
-        rate = float(self.optimizer.param_groups[0]["lr"])
-        loss = self.descend(number, batches) if number else float("nan")
+        begin, number, rate = time.perf_counter(), len(self.history), self.descent.rate
+        moved = self.descend(number, batches) if number else {}
         most = math.inf
         if self.history:
             # the lowest so far, not the last: small rises in a row must not add up
@@ -243,15 +255,13 @@ class Trainer:
             logger.warning("epoch %d is undone: %s", number, error)
             reached = math.inf
         if reached <= most or math.isinf(most):
-            self.scheduler.step(record.objective)
+            self.descent.scheduler.step(record.objective)
         else:
             go_back()
-            self.optimizer.state.clear()  # the momentum led astray
-            for group in self.optimizer.param_groups:
-                group["lr"] *= self.config.factor
+            self.descent.lower()
             record = replace(self.history[-1], rejected=reached)
         seconds = time.perf_counter() - begin
-        return replace(record, epoch=number, sgd_loss=loss, learning_rate=rate, seconds=seconds)
+        return replace(record, epoch=number, learning_rate=rate, seconds=seconds, **moved)
 
     def _write_beside(self, folder: Path) -> None:
         """Write what must be in the folder when a checkpoint counts, and remove what must not."""
@@ -266,6 +276,9 @@ class Trainer:
         if self.standard is None:
             self.standard = feature_standard(features, wanted=self.config.standardize)
             features = standardized(features, self.standard).to(self.config.solve_dtype)
+        means = feature_means(features)
+        drift = math.nan if self.means is None else score_drift(self.layer, self.means, means)
+        self.means = means
         try:
             result = self.layer.solve(features, self.labels)
         except ValueError as error:
@@ -274,17 +287,24 @@ class Trainer:
                 raise
             msg = f"the training diverged. Lower learning_rate. ({error})"
             raise DivergenceError(msg) from error
+        figures = solved_figures(self.layer, features, self.labels) | {"score_drift": drift}
         del features
         accuracy, ap = self.evaluate()
         return Epoch(
             objective=result.certificate.objective,
             accuracy=accuracy,
             ap=ap,
+            **figures,
             **solve_report(result),
         )
 
-    def descend(self, number: int, batches: Callable[[int, int], None] | None = None) -> float:
-        """Move the networks by one epoch of SGD under a fixed head; returns the mean loss."""
+    def descend(
+        self, number: int, batches: Callable[[int, int], None] | None = None
+    ) -> dict[str, float]:
+        """Move the networks by one epoch of SGD under a fixed head.
+
+        Returns the figures of the epoch that belong to SGD, by their names in :class:`Epoch`.
+        """
         config, device = self.config, self.network.device
         stream = config.stream(number)
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(stream))
@@ -297,22 +317,23 @@ class Trainer:
             images = self._images(rows, self.augmentation, seeds)
             return images.pin_memory() if on_gpu else images
 
-        total = torch.zeros((), dtype=torch.float64, device=device)
+        total, norms = torch.zeros((2,), dtype=torch.float64, device=device)
         self.network.train()
         with torch.random.fork_rng(devices=[device] if on_gpu else []):  # for dropout
             torch.manual_seed(stream)
             batches_made = ahead(made, parts, config.workers)
             for i, (part, images) in enumerate(zip(parts, batches_made, strict=True)):
                 features = self._features(images)
-                self.optimizer.zero_grad(set_to_none=True)
                 labels = self.labels[part.to(device)]
                 loss = self.layer.network_loss(features, labels, checked=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                self.optimizer.step()
+                norms += self.descent.step(loss)
                 total += len(part) * loss.detach().double()  # stays on the device: no step waits
                 if batches is not None:
                     batches(i + 1, len(parts))
-        return float(total) / len(order)
+        return {
+            "sgd_loss": float(total) / len(order),
+            "gradient_norm": float(norms) / len(parts),
+        }
 
     def features(self, rows: NDArray[np.intp]) -> Tensor:
         """Features in evaluation mode, (M, N, D); (N, D) where the networks are one."""

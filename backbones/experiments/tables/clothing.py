@@ -7,10 +7,11 @@ from pathlib import Path
 
 from proxmtl.backbones.experiments.datasets import load_clothing
 from proxmtl.backbones.experiments.descriptors import hand_made_features
+from proxmtl.backbones.experiments.end_to_end import PLANS, stored_images
 from proxmtl.backbones.experiments.images import same_images
 from proxmtl.backbones.experiments.protocol import Data, FeaturesOf, Fold, PublishedTable, Table
 from proxmtl.backbones.experiments.splits import random_folds
-from proxmtl.backbones.experiments.systems import PAIRS, systems_of
+from proxmtl.backbones.experiments.systems import PAIRS, TRAINED_PAIRS, systems_of
 
 __all__ = ["CLOTHING"]
 
@@ -24,8 +25,11 @@ def load(folder: Path, features: FeaturesOf) -> Data:
     X = features("clothing", clothing.images, clothing.image_names)
     assert clothing.images is not None
     made = cache(partial(hand_made_features, clothing.images))
+    others = {"hand-made": made}
+    for plan in PLANS.values():
+        others[f"images of {plan.side}"] = cache(partial(stored_images, clothing.images, plan.side))
     sets = same_images(clothing.images)
-    return Data(X, clothing.Y, clothing.names, clothing.groups, sets, others={"hand-made": made})
+    return Data(X, clothing.Y, clothing.names, clothing.groups, sets, others=others)
 
 
 def folds(data: Data, seed: int) -> list[Fold]:
@@ -53,6 +57,9 @@ TABLE_III = PublishedTable(
     {
         "S-extract": ("svm", "single"),
         "M-extract": ("m", "mg", "own", "own-groups"),
+        "S-CNN": ("s-cnn", "s-alexnet"),
+        "M-CNN": ("m-cnn", "m-alexnet"),
+        "MG-CNN": ("mg-cnn", "own-cnn", "mg-alexnet", "own-alexnet"),
         "CF": ("cf",),
         "CRF": ("crf",),
     },
@@ -86,6 +93,6 @@ CLOTHING = Table(
         Latent rows have at most 100 passes a fit, rows with own parts 200.
     """,
     systems=systems_of("clothing"),
-    pairs=PAIRS,
+    pairs=(*PAIRS, *TRAINED_PAIRS),
     published=(TABLE_III,),
 )

@@ -1,0 +1,48 @@
+"""Figures of a solved head and of the features below it, which say why SGD there is stable or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from proxmtl.nn import SolvedHead
+
+__all__ = ["feature_means", "score_drift", "solved_figures"]
+
+
+def feature_means(features: Tensor) -> Tensor:
+    """Means over the images, (M, 1, D) or (1, D), of features (M, N, D) or (N, D)."""
+    return features.mean(dim=-2, keepdim=True)
+
+
+@torch.no_grad()
+def score_drift(layer: SolvedHead[Any], before: Tensor, now: Tensor) -> float:
+    """Largest change of an attribute's mean score by that of the mean features, the head fixed."""
+    return float((layer(now) - layer(before)).abs().max())
+
+
+@torch.no_grad()
+def solved_figures(layer: SolvedHead[Any], features: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Figures of a head that has just been solved, by their names in :class:`Epoch`.
+
+    Parameters
+    ----------
+    layer
+        The head.
+    features
+        (M, N, D) or (N, D), those that it was solved on.
+    labels
+        (N, M), -1, +1 or NaN.
+    """
+    singular = torch.linalg.svdvals(layer.coef_as(torch.float64))
+    rounding = max(layer.coef.shape) * torch.finfo(layer.coef.dtype).eps
+    return {
+        "data_loss": float(layer.network_loss(features, labels, checked=True)),
+        "coef_norm": float(singular.square().sum().sqrt()),
+        "coef_spectral_norm": float(singular[0]),
+        "coef_rank": int((singular > rounding * singular[0]).sum()),
+        "feature_scale": float(features.var(dim=-2, correction=0).mean().sqrt()),
+    }

@@ -15,6 +15,7 @@ from proxmtl.naming import no_such
 
 __all__ = [
     "EXPERIMENTS",
+    "TRAINED",
     "Experiment",
     "Row",
     "check_systems",

@@ -83,7 +83,7 @@ class Plan:
         return found
 
 
-PLANS: Mapping[str, Plan] = {
+PLANS: dict[str, Plan] = {
     "cnn": Plan(
         Architecture(
             "efficientnet_lite0", shared_stages=9, frozen_stages=4, input_shape=(3, 64, 64)

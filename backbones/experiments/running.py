@@ -54,7 +54,7 @@ class Progress(NamedTuple):
     left: float | None
 
 
-def compute(
+def compute(  # noqa: PLR0917 - public, in use by position
     table: Table,
     data: Data,
     log: CellLog,

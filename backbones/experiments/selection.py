@@ -109,13 +109,13 @@ def searched(
     }
     at = np.arange(Y.shape[1])
     scores = np.stack([np.concatenate(each) for each in held])
-    sigmoids = sigmoids(scores[best, :, at].T, np.concatenate(labels))
+    fitted = sigmoids(scores[best, :, at].T, np.concatenate(labels))
 
     def log_odds(rows: Array) -> Array:
         scores = np.empty((len(rows), len(best)))
         for n, model in models.items():
             scores[:, best == n] = _scores(model, rows)
-        found: Array = sigmoids.slopes * (scores + sigmoids.shifts)
+        found: Array = fitted.slopes * (scores + fitted.shifts)
         return found
 
     log = [{**c, "ap": round(ap, 5)} for c, ap in zip(candidates, means, strict=True)]

@@ -1,16 +1,24 @@
-"""Figures of a solved head and of the features below it, which say why SGD there is stable or not."""
+"""Figures of a solved head and the features below it, which say whether SGD there is stable."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from proxmtl.nn import SolvedHead
+from proxmtl.experiments import attribute_metrics
 
-__all__ = ["feature_means", "score_drift", "solved_figures"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from proxmtl.nn import SolvedHead
+    from proxmtl.ranks import Ranks
+
+__all__ = ["feature_means", "held_out_means", "score_drift", "solved_figures"]
 
 
 def feature_means(features: Tensor) -> Tensor:
@@ -46,3 +54,22 @@ def solved_figures(layer: SolvedHead[Any], features: Tensor, labels: Tensor) -> 
         "coef_rank": int((singular > rounding * singular[0]).sum()),
         "feature_scale": float(features.var(dim=-2, correction=0).mean().sqrt()),
     }
+
+
+def held_out_means(
+    scores: Tensor, labels: NDArray[Any], names: Sequence[str], ranks: Ranks
+) -> tuple[float, float]:
+    """Mean accuracy and mean average precision over the attributes of all processes.
+
+    Parameters
+    ----------
+    scores, labels
+        (N, M) of the attributes of this process: above zero means yes; 1, 0 or NaN.
+    names
+        Of these attributes.
+    ranks
+        The processes.
+    """
+    table = attribute_metrics(scores.cpu().numpy(), labels, names)
+    means = pd.concat(ranks.gathered(table[["accuracy", "ap"]])).mean()
+    return float(means["accuracy"]), float(means["ap"])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Epoch", "as_csv"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Epoch", "as_csv", "best_epoch"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,12 @@ class Epoch:
         """Figures of the solve alone."""
         names = ("status", "passes", "relative_kkt", "relative_gap", "live_latents")
         return {name: getattr(self, name) for name in names}
+
+
+def best_epoch(history: Sequence[Epoch]) -> int:
+    """Number of the epoch with the highest average precision, the first of several; -1 of none."""
+    # an epoch that was undone has the scores of the one before it, which is found first
+    return max(range(len(history)), key=lambda epoch: history[epoch].ap, default=-1)
 
 
 def as_csv(history: list[Epoch]) -> str:

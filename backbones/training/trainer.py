@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -20,22 +19,30 @@ from proxmtl.backbones.pixels import cropped, moments
 from proxmtl.backbones.training.checkpoint import (
     Checkpoint,
     in_main_memory,
-    read_checkpoint,
     restore,
     state_of,
     write_checkpoint,
 )
 from proxmtl.backbones.training.descent import Descent
 from proxmtl.backbones.training.determinism import reproducible
-from proxmtl.backbones.training.diagnostics import feature_means, score_drift, solved_figures
-from proxmtl.backbones.training.features import feature_standard, network_features, standardized
+from proxmtl.backbones.training.diagnostics import (
+    feature_means,
+    held_out_means,
+    score_drift,
+    solved_figures,
+)
+from proxmtl.backbones.training.features import (
+    DivergenceError,
+    feature_standard,
+    joined,
+    network_features,
+    standardized,
+)
 from proxmtl.backbones.training.head import Head, attribute_signs, solve_report
-from proxmtl.backbones.training.identity import check_same_run, identity
+from proxmtl.backbones.training.identity import resume
 from proxmtl.backbones.training.model import Architecture, AttributeCNN
-from proxmtl.backbones.training.record import Epoch, as_csv
-from proxmtl.experiments import attribute_metrics
+from proxmtl.backbones.training.record import Epoch, as_csv, best_epoch
 from proxmtl.io.atomic import atomic_path
-from proxmtl.io.errors import InputError
 from proxmtl.io.names import CONFIG_FILE, HISTORY_FILE
 from proxmtl.io.run_folder import remove_run
 
@@ -52,12 +59,9 @@ if TYPE_CHECKING:
 __all__ = ["Trainer"]
 
 FAR = 1e6  # of features, in units of their deviations at the start: the networks have diverged
+LOWER = "the training diverged. Lower learning_rate."
 UNSOLVED = "nothing is solved yet; call run or advance first."
 logger = logging.getLogger(__name__)
-
-
-class DivergenceError(ValueError):
-    """The networks give features on which the head can't be solved."""
 
 
 class Trainer:
@@ -126,23 +130,17 @@ class Trainer:
         self.network, self.head, self.table, self.config = network, head, table, config
         self.train = np.asarray(train, dtype=np.intp)
         self.test = np.asarray([] if test is None else test, dtype=np.intp)
-        self.augmentation = None
-        if augmentation is not None:
-            self.augmentation = augmentation.fitted(table.pixels, self.train)
+        self.augmentation = augmentation and augmentation.fitted(table.pixels, self.train)
         self.folder = None if folder is None else Path(folder)
-        declared = network.normalisation
-        if normalisation is None and declared is not None:
-            normalisation = torch.tensor(declared[0]), torch.tensor(declared[1])
+        if normalisation is None and network.normalisation is not None:
+            mean, scale = map(torch.tensor, network.normalisation)
+            normalisation = mean, scale
         mean, scale = normalisation or moments(table.pixels, self.train)
         self.mean, self.scale = mean.to(network.device), scale.to(network.device)
         signs = attribute_signs(table.labels[self.train])
         self.labels = signs.to(network.device, config.solve_dtype)
-        self.layer = head.layer(
-            network.n_features,
-            network.n_members,
-            device=network.device,
-            dtype=config.solve_dtype,
-        )
+        place = {"device": network.device, "dtype": config.solve_dtype}
+        self.layer = head.layer(network.n_features, network.n_members, **place)
         self.layer.take_labels(self.labels)  # what is wrong with them is said now
         self.descent = Descent(network, config)
         self.standard: tuple[Tensor, Tensor] | None = None
@@ -152,14 +150,7 @@ class Trainer:
         self._identity: dict[str, str] = {}
         self._fresh = fresh
         if self.folder is not None:
-            if self.folder.exists() and not self.folder.is_dir():
-                raise InputError(self.folder, "this is a file; name a folder for the run.")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._identity = identity(self)
-            checkpoint = None if fresh else read_checkpoint(self.folder)
-            if checkpoint is not None:
-                check_same_run(self.folder, checkpoint.identity, self._identity)
-                restore(self, checkpoint.state)
+            self._identity = resume(self, self.folder, fresh=fresh)
 
     @property
     def factors(self) -> dict[str, Tensor]:
@@ -175,10 +166,7 @@ class Trainer:
     @property
     def chosen(self) -> int:
         """Epoch at which :meth:`run` ends: the best one with ``keep_best``, else the last."""
-        if not self.config.keep_best:
-            return self.epoch
-        # one that was undone has the scores of the epoch before, and the first of equals is taken
-        return max(range(len(self.history)), key=lambda epoch: self.history[epoch].ap, default=-1)
+        return best_epoch(self.history) if self.config.keep_best else self.epoch
 
     def run(
         self,
@@ -241,8 +229,7 @@ class Trainer:
         begin, number, rate = time.perf_counter(), len(self.history), self.descent.rate
         moved = self.descend(number, batches) if number else {}
         most = math.inf
-        if self.history:
-            # the lowest so far, not the last: small rises in a row must not add up
+        if self.history:  # the lowest so far, not the last: small rises in a row must not add up
             lowest = min(earlier.objective for earlier in self.history)
             most = self.config.rollback_threshold * lowest
         try:
@@ -285,8 +272,7 @@ class Trainer:
             # labels and shapes were right in the first solve; with usual features, look elsewhere
             if not self.history or self.head.ranks.largest(float(features.abs().max())) < FAR:
                 raise
-            msg = f"the training diverged. Lower learning_rate. ({error})"
-            raise DivergenceError(msg) from error
+            raise DivergenceError(f"{LOWER} ({error})") from error
         figures = solved_figures(self.layer, features, self.labels) | {"score_drift": drift}
         del features
         accuracy, ap = self.evaluate()
@@ -338,24 +324,17 @@ class Trainer:
     def features(self, rows: NDArray[np.intp]) -> Tensor:
         """Features in evaluation mode, (M, N, D); (N, D) where the networks are one."""
         self.network.eval()
-        out: Tensor | None = None
         starts = range(0, len(rows), self.config.feature_batch)
         parts = [rows[start : start + self.config.feature_batch] for start in starts]
-        made = ahead(self._images, parts, self.config.workers)
-        for start, images in zip(starts, made, strict=True):
-            with torch.no_grad():
-                part = self._features(images)
-            if out is None:
-                shape = (*part.shape[:-2], len(rows), part.shape[-1])
-                out = torch.zeros(shape, dtype=self.config.solve_dtype, device=part.device)
-            out[..., start : start + len(images), :] = part
-        if out is None or self.head.ranks.largest(not bool(torch.isfinite(out).all())):
+        made = map(self._features, ahead(self._images, parts, self.config.workers))
+        with torch.no_grad():
+            out = joined(made, len(rows), self.config.solve_dtype)
+        if self.head.ranks.largest(not bool(torch.isfinite(out).all())):
             msg = "the networks give features that aren't finite"
             if not self.history:
                 msg += " before any training: check their initial weights, and the normalisation."
                 raise ValueError(msg)
-            msg += ": the training diverged. Lower learning_rate."
-            raise DivergenceError(msg)
+            raise DivergenceError(f"{msg}: {LOWER}")
         return out
 
     def scores(self, rows: NDArray[np.intp]) -> Tensor:
@@ -372,10 +351,8 @@ class Trainer:
         """Mean accuracy and mean average precision on the held-out images."""
         if not len(self.test):
             return float("nan"), float("nan")
-        scores = self._scores(self.test).cpu().numpy()
-        table = attribute_metrics(scores, self.table.labels[self.test], self.table.names)
-        means = pd.concat(self.head.ranks.gathered(table[["accuracy", "ap"]])).mean()
-        return float(means["accuracy"]), float(means["ap"])
+        scores, labels = self._scores(self.test), self.table.labels[self.test]
+        return held_out_means(scores, labels, self.table.names, self.head.ranks)
 
     def _scores(self, rows: NDArray[np.intp]) -> Tensor:
         with torch.no_grad():

@@ -53,7 +53,12 @@ def state_of(trainer):
     for i, state in trainer.descent.optimizer.state_dict()["state"].items():
         tensors |= {f"momentum {i} {name}": tensor for name, tensor in state.items()}
     copies = {name: tensor.clone() for name, tensor in tensors.items()}
-    return copies, trainer.standard, repr(trainer.history), repr(trainer.descent.scheduler.state_dict())
+    return (
+        copies,
+        trainer.standard,
+        repr(trainer.history),
+        repr(trainer.descent.scheduler.state_dict()),
+    )
 
 
 class StopError(BaseException):

@@ -95,8 +95,8 @@ HAND_MADE = Row(
 TRAINED = tuple(
     Row(f"{kind}-{plan}", f"{title}, {networks}", asked=True, features=f"images of {side}")
     for plan, networks, side in (
-        ("cnn", "one EfficientNet-Lite0 trained end to end", 72),
-        ("alexnet", "an AlexNet for each attribute trained end to end", 256),
+        ("cnn", "end to end", 72),
+        ("alexnet", "AlexNets end to end", 256),
     )
     for kind, title in (
         ("s", "single-task"),

@@ -44,8 +44,10 @@ RIDGES = (10.0, 3.0, 1.0, 0.3)
 """Of the single-task head."""
 SHARED = (0.3, 0.1, 0.03)
 """Of latent heads, in units of the critical strength of the first features."""
-KEPT = ("ap", "objective", "sgd_loss", "data_loss", "coef_spectral_norm", "coef_rank")
-KEPT += ("feature_scale", "score_drift", "gradient_norm", "learning_rate", "rejected")
+KEPT = (
+    *("ap", "objective", "sgd_loss", "data_loss", "coef_spectral_norm", "coef_rank"),
+    *("feature_scale", "score_drift", "gradient_norm", "learning_rate", "rejected"),
+)
 """Figures of each epoch, in the log."""
 
 
@@ -177,7 +179,7 @@ def _trained(kind: str, plan: Plan, part: Part) -> Fitted:
     validation = [
         {option: a, "ap": round(ap, 5)} for (a, _), ap in zip(candidates, aps, strict=True)
     ]
-    notes = {"epochs": [_plain(epoch) for epoch in history]}
+    notes: dict[str, Any] = {"epochs": [_plain(epoch) for epoch in history]}
     if kind != "s":
         notes["live_latents"] = history[run.chosen].live_latents
     return Fitted(log_odds, {option: strength, "epoch": run.chosen}, validation, notes)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from proxmtl.ranks import ALONE, Ranks
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -26,10 +28,12 @@ class Descent:
         Whose parameters move.
     config
         Rate, momentum, weight decay, the norm at which gradients are clipped, and the schedule.
+    ranks
+        Processes that each have some of the networks: the norm is that of all.
     """
 
-    def __init__(self, network: nn.Module, config: TrainingConfig) -> None:
-        self.config = config
+    def __init__(self, network: nn.Module, config: TrainingConfig, ranks: Ranks = ALONE) -> None:
+        self.config, self.ranks = config, ranks
         self.parameters = list(network.parameters())
         self.optimizer = torch.optim.SGD(
             self.parameters,
@@ -52,7 +56,8 @@ class Descent:
         """Move along the gradient of a loss; returns its norm before clipping, on its device."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        own = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        norm = self.ranks.total(own.square()).sqrt()
         if self.config.clip_norm < math.inf:
             clip_grads_with_norm_(self.parameters, self.config.clip_norm, norm)
         self.optimizer.step()

@@ -142,7 +142,7 @@ class Trainer:
         place = {"device": network.device, "dtype": config.solve_dtype}
         self.layer = head.layer(network.n_features, network.n_members, **place)
         self.layer.take_labels(self.labels)  # what is wrong with them is said now
-        self.descent = Descent(network, config)
+        self.descent = Descent(network, config, head.ranks)
         self.standard: tuple[Tensor, Tensor] | None = None
         self.means: Tensor | None = None  # of the features of the last solve
         self.best: dict[str, Any] = {}  # networks and head of the best epoch, where it is kept
@@ -227,7 +227,7 @@ class Trainer:
     ) -> Epoch:
         """SGD and a solve, undone where the objective has risen; returns the figures."""
         begin, number, rate = time.perf_counter(), len(self.history), self.descent.rate
-        moved = self.descend(number, batches) if number else {}
+        moved: dict[str, Any] = self.descend(number, batches) if number else {}
         most = math.inf
         if self.history:  # the lowest so far, not the last: small rises in a row must not add up
             lowest = min(earlier.objective for earlier in self.history)

@@ -272,7 +272,7 @@ def _train(
     metrics = trained_metrics(trainer, scored, scores)
     means = group_means(metrics, named_groups(groups))
     on = scored_on(len(train), len(test), "image")
-    inputs = [source._asdict() for source in sources]
+    read = [source._asdict() for source in sources]
     with (
         Parts() as parts,
         replaced_model(out) as staging,
@@ -285,7 +285,7 @@ def _train(
             architecture,
             metrics={"model": metrics},
             summary={"scored_on": on, "groups": means.to_dict(orient="index")},
-            config={**asked, "inputs": inputs, "skipped": list(table.skipped)},
+            config={**asked, "inputs": read, "skipped": list(table.skipped)},
             groups=groups,
             test=test,
             scores=scores if len(test) else None,

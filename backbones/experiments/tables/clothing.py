@@ -67,9 +67,9 @@ TABLE_III = PublishedTable(
     "missing. Its S-extract is below the rate of the more frequent value in each group but none of "
     "ours is: a linear classifier with a chosen strength on features of a newer network. The CNN "
     "rows of the paper are AlexNets on images of 224 x 224; ours with the network of the frozen "
-    "rows see 64 x 64. CF and CRF are of Chen, Gallagher and Girod, on hand-made features that follow the "
-    "pose; ours follow a grid (gradients, local binary patterns, colours). The row of pairs of "
-    "attributes here is a field of the same kind as CRF, on the frozen features.",
+    "rows see 64 x 64. CF and CRF are of Chen, Gallagher and Girod, on hand-made features that "
+    "follow the pose; ours follow a grid (gradients, local binary patterns, colours). The row of "
+    "pairs of attributes here is a field of the same kind as CRF, on the frozen features.",
 )
 CLOTHING = Table(
     name="clothing",

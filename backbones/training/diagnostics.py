@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from proxmtl.experiments import attribute_metrics
+from proxmtl.numerics import column_moments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
     from proxmtl.nn import SolvedHead
     from proxmtl.ranks import Ranks
 
-__all__ = ["feature_means", "held_out_means", "score_drift", "solved_figures"]
+__all__ = ["feature_moments", "held_out_means", "score_drift", "solved_figures"]
 
 
-def feature_means(features: Tensor) -> Tensor:
-    """Means over the images, (M, 1, D) or (1, D), of features (M, N, D) or (N, D)."""
-    return features.mean(dim=-2, keepdim=True)
+def feature_moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and deviations over the images, (M, 1, D) or (1, D), of (M, N, D) or (N, D)."""
+    if features.ndim == 3:
+        means, deviations = zip(*map(feature_moments, features), strict=True)
+        return torch.stack(means), torch.stack(deviations)
+    moments = column_moments(features)
+    return moments.mean[None].to(features), moments.std[None].to(features)
 
 
 @torch.no_grad()
@@ -33,7 +38,9 @@ def score_drift(layer: SolvedHead[Any], before: Tensor, now: Tensor) -> float:
 
 
 @torch.no_grad()
-def solved_figures(layer: SolvedHead[Any], features: Tensor, labels: Tensor) -> dict[str, Any]:
+def solved_figures(
+    layer: SolvedHead[Any], features: Tensor, labels: Tensor, deviations: Tensor
+) -> dict[str, Any]:
     """Figures of a head that has just been solved, by their names in :class:`Epoch`.
 
     Parameters
@@ -44,6 +51,8 @@ def solved_figures(layer: SolvedHead[Any], features: Tensor, labels: Tensor) -> 
         (M, N, D) or (N, D), those that it was solved on.
     labels
         (N, M), -1, +1 or NaN.
+    deviations
+        Of the features.
     """
     singular = torch.linalg.svdvals(layer.coef_as(torch.float64))
     rounding = max(layer.coef.shape) * torch.finfo(layer.coef.dtype).eps
@@ -52,7 +61,7 @@ def solved_figures(layer: SolvedHead[Any], features: Tensor, labels: Tensor) -> 
         "coef_norm": float(singular.square().sum().sqrt()),
         "coef_spectral_norm": float(singular[0]),
         "coef_rank": int((singular > rounding * singular[0]).sum()),
-        "feature_scale": float(features.var(dim=-2, correction=0).mean().sqrt()),
+        "feature_scale": float(deviations.square().mean().sqrt()),
     }
 
 

@@ -26,7 +26,7 @@ from proxmtl.backbones.training.checkpoint import (
 from proxmtl.backbones.training.descent import Descent
 from proxmtl.backbones.training.determinism import reproducible
 from proxmtl.backbones.training.diagnostics import (
-    feature_means,
+    feature_moments,
     held_out_means,
     score_drift,
     solved_figures,
@@ -263,7 +263,7 @@ class Trainer:
         if self.standard is None:
             self.standard = feature_standard(features, wanted=self.config.standardize)
             features = standardized(features, self.standard).to(self.config.solve_dtype)
-        means = feature_means(features)
+        means, deviations = feature_moments(features)
         drift = math.nan if self.means is None else score_drift(self.layer, self.means, means)
         self.means = means
         try:
@@ -273,13 +273,14 @@ class Trainer:
             if not self.history or self.head.ranks.largest(float(features.abs().max())) < FAR:
                 raise
             raise DivergenceError(f"{LOWER} ({error})") from error
-        figures = solved_figures(self.layer, features, self.labels) | {"score_drift": drift}
+        figures = solved_figures(self.layer, features, self.labels, deviations)
         del features
         accuracy, ap = self.evaluate()
         return Epoch(
             objective=result.certificate.objective,
             accuracy=accuracy,
             ap=ap,
+            score_drift=drift,
             **figures,
             **solve_report(result),
         )

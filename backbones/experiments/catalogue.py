@@ -15,6 +15,7 @@ from proxmtl.naming import no_such
 
 __all__ = [
     "EXPERIMENTS",
+    "TRAINED",
     "Experiment",
     "Row",
     "check_systems",
@@ -91,6 +92,20 @@ HAND_MADE = Row(
     asked=True,
     features="hand-made",
 )
+TRAINED = tuple(
+    Row(f"{kind}-{plan}", f"{title}, {networks}", asked=True, features=f"images of {side}")
+    for plan, networks, side in (
+        ("cnn", "end to end", 72),
+        ("alexnet", "AlexNets end to end", 256),
+    )
+    for kind, title in (
+        ("s", "single-task"),
+        ("m", "W = L S, no groups"),
+        ("mg", "W = L S, groups"),
+        ("own", "W = L S + V, groups"),
+    )
+)
+"""The CNN rows of the paper: at a size for a CPU, and at its own."""
 BILINEAR = Row("bilinear", "bilinear compatibility (ESZSL)")
 
 
@@ -110,7 +125,7 @@ _MULAN = _named("logistic", "single", "ridge", "lasso", "l21", "m", "convex", "o
 EXPERIMENTS: Mapping[str, Experiment] = {
     "awa": Experiment("awa1", {"awa": _seen("svm", "crf"), "awa-unseen": _UNSEEN}),
     "clothing": Experiment(
-        "clothing_attributes", {"clothing": (HAND_MADE, *_seen("lasso", "decorrelated"))}
+        "clothing_attributes", {"clothing": (HAND_MADE, *TRAINED, *_seen("lasso", "decorrelated"))}
     ),
     "wbcatt": Experiment("wbcatt", {"wbcatt": _seen("svm", "crf")}),
     "tinyawa": Experiment(

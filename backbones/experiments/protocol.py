@@ -55,7 +55,8 @@ class Data:
     parts
         Rows of parts that the authors of the data keep apart, by name.
     others
-        Other features of the rows, by name: functions that return them, (N, D').
+        Other features of the rows, by name: functions that return them, (N, D'), or images of them,
+        (N, C, H, W) uint8.
     """
 
     X: Array
@@ -112,7 +113,8 @@ class Part:
     Attributes
     ----------
     X, Y
-        (n, D) features and (n, M) labels of the rows of training and validation.
+        (n, D) features, or (n, C, H, W) images of 0..255, and (n, M) labels of the rows of training
+        and validation.
     parts
         Row numbers in ``X`` of the parts that candidates are fitted on, and of those beside them
         on which they are scored.
@@ -126,6 +128,8 @@ class Part:
         Of whatever is random.
     standardize
         Whether each feature is scaled to unit variance, or all by one number.
+    device
+        Of networks that are trained.
     """
 
     X: Array
@@ -138,6 +142,7 @@ class Part:
     signatures: Mapping[str, Array]
     seed: int
     standardize: bool
+    device: str = "cpu"
 
     def of(self, rows: Array) -> tuple[Array, Array]:
         """Features and labels of some rows."""

@@ -29,6 +29,8 @@ __all__ = ["Progress", "compute", "finished"]
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("proxmtl", "torch", "numpy", "scikit-learn")
+MORE_PACKAGES = {"hand-made": ("scikit-image",)}
+"""Of rows that learn from features of their own, by the name of those features."""
 PROTOCOL = 2
 """Raised by hand when what a cell means changes, such as how scores are calibrated."""
 CHOICE = "means over parts where an attribute was learnt; sharing by more than a standard error"
@@ -56,12 +58,13 @@ class Progress(NamedTuple):
     left: float | None
 
 
-def compute(
+def compute(  # noqa: PLR0917 - public, in use by position
     table: Table,
     data: Data,
     log: CellLog,
     labels: Sequence[int | None] = (None,),
     progress: Callable[[Progress], None] | None = None,
+    device: str = "cpu",
 ) -> list[dict[str, Any]]:
     """Compute the cells of a table that its log lacks.
 
@@ -79,6 +82,8 @@ def compute(
         Numbers of labels of each attribute to learn from; None: all of them.
     progress
         Called after each cell.
+    device
+        Where networks are trained, of rows that train some.
 
     Returns
     -------
@@ -95,7 +100,7 @@ def compute(
         else:
             found[each.key] = known
     for number, (key, configuration, given, fold, system) in enumerate(missing):
-        cell = _cell(table, given, fold, system)
+        cell = _cell(table, given, fold, system, device)
         found[key] = log.append(key, {"configuration": configuration, **cell})
         if progress is not None:
             left = _left(list(found.values()), [each.key for each in missing[number + 1 :]])
@@ -170,7 +175,7 @@ def _configuration(
 
 def _packages(system: System) -> tuple[str, ...]:
     """Packages that the figures of a system depend on."""
-    return PACKAGES if system.features is None else (*PACKAGES, "scikit-image")
+    return (*PACKAGES, *MORE_PACKAGES.get(system.features or "", ()))
 
 
 def _counts(fold: Fold) -> dict[str, int]:
@@ -193,11 +198,11 @@ def _names(cells: Sequence[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(cell["system"] for cell in cells))
 
 
-def _cell(table: Table, data: Data, fold: Fold, system: System) -> dict[str, Any]:
+def _cell(table: Table, data: Data, fold: Fold, system: System, device: str) -> dict[str, Any]:
     """Fit a system on a split, and score it on the test rows."""
     if system.features is not None:
         data = replace(data, X=data.others[system.features]())
-    part, scaled = _part(table, data, fold)
+    part, scaled = _part(table, data, fold, device)
     begin, cpu = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -229,18 +234,14 @@ def _cell(table: Table, data: Data, fold: Fold, system: System) -> dict[str, Any
     }
 
 
-def _part(table: Table, data: Data, fold: Fold) -> tuple[Part, Callable[[Array], Array]]:
+def _part(
+    table: Table, data: Data, fold: Fold, device: str
+) -> tuple[Part, Callable[[Array], Array]]:
     """What a system learns from, and how test rows are scaled alike."""
     halves = [half for part in fold.parts for half in part]
     rows = np.unique(np.concatenate([fold.refit, *halves]))
     X, Y = data.X[rows], data.Y[rows].astype(np.float64)
-    moments = column_moments(data.X[fold.refit])
-    mean, scale = moments.mean.numpy(), float(moments.std.square().mean().sqrt())
-
-    def scaled(features: Array) -> Array:
-        found: Array = ((features - mean) / scale).astype(np.float32)
-        return found
-
+    scaled = _scaling(data.X, fold.refit)
     place = {int(row): number for number, row in enumerate(rows)}
 
     def placed(part: Array) -> Array:
@@ -258,8 +259,23 @@ def _part(table: Table, data: Data, fold: Fold) -> tuple[Part, Callable[[Array],
         data.signatures,
         table.seed,
         table.standardize,
+        device,
     )
     return part, scaled
+
+
+def _scaling(X: Array, rows: Array) -> Callable[[Array], Array]:
+    """Centre features on some rows, and scale them by one number; images stay as they are."""
+    if X.ndim > 2:
+        return lambda images: images
+    moments = column_moments(X[rows])
+    mean, scale = moments.mean.numpy(), float(moments.std.square().mean().sqrt())
+
+    def scaled(features: Array) -> Array:
+        found: Array = ((features - mean) / scale).astype(np.float32)
+        return found
+
+    return scaled
 
 
 def _unseen_accuracy(  # noqa: PLR0917 - what is known of a cell

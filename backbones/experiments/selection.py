@@ -22,7 +22,7 @@ from proxmtl.estimators.grouping import part_of
 from proxmtl.estimators.scoring import SCORINGS, of_classes
 from proxmtl.experiments import fit_report
 
-__all__ = ["OneByOne", "searched", "tuned"]
+__all__ = ["OneByOne", "searched", "sigmoids", "tuned"]
 
 Maker = Callable[..., Any]
 """Makes an unfitted estimator from a part and the parameters of a candidate."""
@@ -114,13 +114,13 @@ def searched(
     }
     at = np.arange(Y.shape[1])
     scores = np.stack([np.concatenate(each) for each in held])
-    sigmoids = _sigmoids(scores[best, :, at].T, np.concatenate(labels))
+    fitted = sigmoids(scores[best, :, at].T, np.concatenate(labels))
 
     def log_odds(rows: Array) -> Array:
         scores = np.empty((len(rows), len(best)))
         for n, model in models.items():
             scores[:, best == n] = _scores(model, rows)
-        found: Array = sigmoids.slopes * (scores + sigmoids.shifts)
+        found: Array = fitted.slopes * (scores + fitted.shifts)
         return found
 
     log = [{**c, "ap": round(ap, 5)} for c, ap in zip(candidates, means, strict=True)]
@@ -187,7 +187,7 @@ def _scores(model: Any, X: Array) -> Array:
     return np.asarray(model.decision_function(X), dtype=np.float64).reshape(len(X), -1)
 
 
-def _sigmoids(held: Array, labels: Array) -> Calibration:
+def sigmoids(held: Array, labels: Array) -> Calibration:
     """Sigmoids of the attributes, as the estimators that search calibrate themselves."""
     return calibration(held, labels, np.ones_like(labels))
 

@@ -18,8 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from proxmtl.backbones.experiments.catalogue import rows_of
+from proxmtl.backbones.experiments.catalogue import TRAINED, rows_of
 from proxmtl.backbones.experiments.descriptors import DESCRIPTORS
+from proxmtl.backbones.experiments.end_to_end import PLANS, end_to_end
 from proxmtl.backbones.experiments.pairwise import PairwiseField
 from proxmtl.backbones.experiments.protocol import Array, Fitted, Part, System
 from proxmtl.backbones.experiments.selection import OneByOne, searched, tuned
@@ -36,6 +37,7 @@ from proxmtl.numerics import column_moments
 
 __all__ = [
     "PAIRS",
+    "TRAINED_PAIRS",
     "UNSEEN_PAIRS",
     "systems_of",
 ]
@@ -285,6 +287,7 @@ _COMPUTED: dict[str, Computed] = {
     "squared": (_squared, {"shared_strength": SHARED, "own_strength": NO_OWN_PARTS, **FIT}),
     "mg-palm": _latent_system("given", {"algorithm": "palm", **FIT}),
     **{f"mg-k{k}": _latent_system("given", {"n_latents": k, **FIT}) for k in (4, 8, 16)},
+    **{row.name: end_to_end(row.name) for row in TRAINED},
     "bilinear": (
         partial(bilinear, GAMMAS, LAMBDAS),
         {"gamma": GAMMAS, "lambda": LAMBDAS},
@@ -314,6 +317,12 @@ PAIRS = (
     ("mg", "paper"),
 )
 """Rows that are compared: what sharing gains, and what groups gain on top."""
+TRAINED_PAIRS = tuple(
+    (f"{a}-{plan}", f"{b}-{plan}")
+    for plan in PLANS
+    for a, b in (("m", "s"), ("mg", "s"), ("own", "s"), ("mg", "m"))
+)
+"""The same for rows that are trained end to end."""
 UNSEEN_PAIRS = (
     ("convex", "single"),
     ("own", "single"),

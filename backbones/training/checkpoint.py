@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 CHECKPOINT_FILE = f"{TRAINING_FOLDER}/checkpoint.pt"
-FORMAT = "proxmtl training 6"
-SAVED = ("network", "optimizer", "scheduler", "layer", "standard", "history")
+FORMAT = "proxmtl training 7"
+SAVED = ("network", "optimizer", "scheduler", "layer", "standard", "means", "best", "history")
 
 
 @dataclass(frozen=True)
@@ -64,24 +64,28 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
     """
     return {
         "network": trainer.network.state_dict(),
-        "optimizer": trainer.optimizer.state_dict(),
-        "scheduler": trainer.scheduler.state_dict(),
+        "optimizer": trainer.descent.optimizer.state_dict(),
+        "scheduler": trainer.descent.scheduler.state_dict(),
         "layer": trainer.layer.state_dict(),
         "standard": trainer.standard or (),
+        "means": () if trainer.means is None else (trainer.means,),
+        "best": trainer.best,
         "history": tuple(trainer.history),
     }
 
 
 def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     """Put a trainer of the same networks and head into a state."""
-    trainer.optimizer.zero_grad(set_to_none=True)  # of weights that go; room for the copy
+    trainer.descent.optimizer.zero_grad(set_to_none=True)  # of weights that go; room for the copy
     trainer.network.load_state_dict(state["network"])
     # they take the tensors of their state as they are, and go on to change them in place
-    trainer.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-    trainer.scheduler.load_state_dict(copy.deepcopy(state["scheduler"]))
+    trainer.descent.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+    trainer.descent.scheduler.load_state_dict(copy.deepcopy(state["scheduler"]))
     trainer.layer.load_state_dict(state["layer"])
     pair = [tensor.to(trainer.network.device, copy=True) for tensor in state["standard"]]
     trainer.standard = (pair[0], pair[1]) if pair else None
+    trainer.means = next((t.to(trainer.network.device, copy=True) for t in state["means"]), None)
+    trainer.best = dict(state["best"])
     trainer.history[:] = state["history"]
 
 

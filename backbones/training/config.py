@@ -23,6 +23,10 @@ class TrainingConfig:
         Images per SGD step; the last batch of an epoch may be smaller.
     learning_rate, momentum, weight_decay
         Of SGD on the networks. The paper: 0.01, 0.9, 5e-4.
+    clip_norm
+        Norm of the gradient in all networks together above which it is scaled down to it; ``inf``:
+        never. Below a head with a large W, the gradients of a few batches can be ten times those of
+        the others, and without a limit the features collapse.
     patience, factor
         The rate is multiplied by ``factor`` when the joint objective has not fallen (by 1e-4 of
         itself) for ``patience`` epochs, at least 1; the paper reduced it by hand.
@@ -30,6 +34,10 @@ class TrainingConfig:
         An epoch after which the joint objective is above this many times the lowest so far, or
         not finite, is undone: networks and head go back, momentum is dropped, and the rate is
         multiplied by ``factor``. It still counts as an epoch. ``inf``: never.
+    keep_best
+        End at the epoch with the highest mean average precision on the held-out images, the first
+        of several, and not at the last one; what is left of the networks is then chosen by these
+        images, and a score on them is no test. Epoch 0, the frozen start, is one to choose.
     feature_batch
         Images per forward pass when all features are computed.
     workers
@@ -64,9 +72,11 @@ class TrainingConfig:
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    clip_norm: float = 10.0
     patience: int = 4
     factor: float = 0.1
     rollback_threshold: float = 1.05
+    keep_best: bool = False
     feature_batch: int = 256
     workers: int = 0
     autocast: bool = False
@@ -97,6 +107,8 @@ class TrainingConfig:
                 msg = f"{name}: got {value}; use a number {limits.get(name, 'between 0 and 1')}."
                 raise ValueError(msg)
 
+        if not self.clip_norm > 0:
+            raise ValueError(f"clip_norm: got {self.clip_norm}; use a number > 0, or inf for none.")
         if not self.rollback_threshold >= 1:
             raise ValueError(
                 f"rollback_threshold: got {self.rollback_threshold}; use a number >= 1, or inf for "

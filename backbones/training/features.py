@@ -11,9 +11,15 @@ from proxmtl.backbones.pixels import to_input
 from proxmtl.numerics import column_moments
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from proxmtl.backbones.networks import Ensemble
 
-__all__ = ["feature_standard", "network_features", "standardized"]
+__all__ = ["DivergenceError", "feature_standard", "joined", "network_features", "standardized"]
+
+
+class DivergenceError(ValueError):
+    """The networks give features on which the head can't be solved."""
 
 
 def network_features(
@@ -44,6 +50,22 @@ def network_features(
         features: Tensor = network(pixels)
     # all members are one network: one matrix for all attributes, not M views of it
     return features[0] if network.is_one else features
+
+
+def joined(parts: Iterable[Tensor], n_images: int, dtype: torch.dtype) -> Tensor:
+    """Features (M, N, D) or (N, D) of N images, at least one, from those of their batches.
+
+    Each batch is put in its place as it comes: no second copy of all of them is made.
+    """
+    out, done = torch.empty(0), 0
+    for part in parts:
+        if not done:
+            shape = (*part.shape[:-2], n_images, part.shape[-1])
+            out = torch.zeros(shape, dtype=dtype, device=part.device)
+        size = part.shape[-2]
+        out[..., done : done + size, :] = part
+        done += size
+    return out
 
 
 def feature_standard(features: Tensor, *, wanted: bool) -> tuple[Tensor, Tensor]:

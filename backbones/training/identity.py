@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxmtl.backbones.training.checkpoint import read_checkpoint, restore
 from proxmtl.io.errors import InputError
 from proxmtl.io.identity import fingerprint
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from proxmtl.backbones.training.trainer import Trainer
 
-__all__ = ["check_same_run", "identity"]
+__all__ = ["check_same_run", "identity", "resume"]
 
 CHUNK = 1024
 
@@ -47,6 +48,34 @@ def identity(trainer: Trainer) -> dict[str, str]:
         "normalisation": repr((trainer.mean.tolist(), trainer.scale.tolist())),
         "images, labels and rows": _digest(itertools.chain(rows, parts)),
     }
+
+
+def resume(trainer: Trainer, folder: Path, *, fresh: bool) -> dict[str, str]:
+    """Make the folder of a run, or put the trainer where the run in it is; returns its identity.
+
+    Parameters
+    ----------
+    trainer
+        With networks and head as they start.
+    folder
+        Of the run.
+    fresh
+        Whether a checkpoint in it is passed over.
+
+    Raises
+    ------
+    InputError
+        If the folder is a file, or its checkpoint is damaged or of another run.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(folder, "this is a file; name a folder for the run.")
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = identity(trainer)
+    checkpoint = None if fresh else read_checkpoint(folder)
+    if checkpoint is not None:
+        check_same_run(folder, checkpoint.identity, asked)
+        restore(trainer, checkpoint.state)
+    return asked
 
 
 def check_same_run(folder: Path, recorded: Mapping[str, str], asked: Mapping[str, str]) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -20,20 +19,30 @@ from proxmtl.backbones.pixels import cropped, moments
 from proxmtl.backbones.training.checkpoint import (
     Checkpoint,
     in_main_memory,
-    read_checkpoint,
     restore,
     state_of,
     write_checkpoint,
 )
+from proxmtl.backbones.training.descent import Descent
 from proxmtl.backbones.training.determinism import reproducible
-from proxmtl.backbones.training.features import feature_standard, network_features, standardized
+from proxmtl.backbones.training.diagnostics import (
+    feature_moments,
+    held_out_means,
+    score_drift,
+    solved_figures,
+)
+from proxmtl.backbones.training.features import (
+    DivergenceError,
+    feature_standard,
+    joined,
+    network_features,
+    standardized,
+)
 from proxmtl.backbones.training.head import Head, attribute_signs, solve_report
-from proxmtl.backbones.training.identity import check_same_run, identity
+from proxmtl.backbones.training.identity import resume
 from proxmtl.backbones.training.model import Architecture, AttributeCNN
-from proxmtl.backbones.training.record import Epoch, as_csv
-from proxmtl.experiments import attribute_metrics
+from proxmtl.backbones.training.record import Epoch, as_csv, best_epoch
 from proxmtl.io.atomic import atomic_path
-from proxmtl.io.errors import InputError
 from proxmtl.io.names import CONFIG_FILE, HISTORY_FILE
 from proxmtl.io.run_folder import remove_run
 
@@ -50,12 +59,9 @@ if TYPE_CHECKING:
 __all__ = ["Trainer"]
 
 FAR = 1e6  # of features, in units of their deviations at the start: the networks have diverged
+LOWER = "the training diverged. Lower learning_rate."
 UNSOLVED = "nothing is solved yet; call run or advance first."
 logger = logging.getLogger(__name__)
-
-
-class DivergenceError(ValueError):
-    """The networks give features on which the head can't be solved."""
 
 
 class Trainer:
@@ -118,52 +124,33 @@ class Trainer:
                 f"{len(train)} images to learn from: give one network per attribute, and images."
             )
             raise ValueError(msg)
+        if config.keep_best and (test is None or not len(test)):
+            raise ValueError("keep_best: there are no held-out images to choose by; give test.")
         head.check(network, None if folder is None else Path(folder))
         self.network, self.head, self.table, self.config = network, head, table, config
         self.train = np.asarray(train, dtype=np.intp)
         self.test = np.asarray([] if test is None else test, dtype=np.intp)
-        self.augmentation = None
-        if augmentation is not None:
-            self.augmentation = augmentation.fitted(table.pixels, self.train)
+        self.augmentation = augmentation and augmentation.fitted(table.pixels, self.train)
         self.folder = None if folder is None else Path(folder)
-        declared = network.normalisation
-        if normalisation is None and declared is not None:
-            normalisation = torch.tensor(declared[0]), torch.tensor(declared[1])
+        if normalisation is None and network.normalisation is not None:
+            mean, scale = map(torch.tensor, network.normalisation)
+            normalisation = mean, scale
         mean, scale = normalisation or moments(table.pixels, self.train)
         self.mean, self.scale = mean.to(network.device), scale.to(network.device)
         signs = attribute_signs(table.labels[self.train])
         self.labels = signs.to(network.device, config.solve_dtype)
-        self.layer = head.layer(
-            network.n_features,
-            network.n_members,
-            device=network.device,
-            dtype=config.solve_dtype,
-        )
+        place = {"device": network.device, "dtype": config.solve_dtype}
+        self.layer = head.layer(network.n_features, network.n_members, **place)
         self.layer.take_labels(self.labels)  # what is wrong with them is said now
-        self.optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
-        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimizer,
-            factor=config.factor,
-            patience=config.patience - 1,  # bad ones let pass
-        )
+        self.descent = Descent(network, config, head.ranks)
         self.standard: tuple[Tensor, Tensor] | None = None
+        self.means: Tensor | None = None  # of the features of the last solve
+        self.best: dict[str, Any] = {}  # networks and head of the best epoch, where it is kept
         self.history: list[Epoch] = []
         self._identity: dict[str, str] = {}
         self._fresh = fresh
         if self.folder is not None:
-            if self.folder.exists() and not self.folder.is_dir():
-                raise InputError(self.folder, "this is a file; name a folder for the run.")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._identity = identity(self)
-            checkpoint = None if fresh else read_checkpoint(self.folder)
-            if checkpoint is not None:
-                check_same_run(self.folder, checkpoint.identity, self._identity)
-                restore(self, checkpoint.state)
+            self._identity = resume(self, self.folder, fresh=fresh)
 
     @property
     def factors(self) -> dict[str, Tensor]:
@@ -176,12 +163,20 @@ class Trainer:
         """Epochs of SGD so far; -1 before the first solve."""
         return len(self.history) - 1
 
+    @property
+    def chosen(self) -> int:
+        """Epoch at which :meth:`run` ends: the best one with ``keep_best``, else the last."""
+        return best_epoch(self.history) if self.config.keep_best else self.epoch
+
     def run(
         self,
         progress: Callable[[Epoch], None] | None = None,
         batches: Callable[[int, int], None] | None = None,
     ) -> list[Epoch]:
         """Train up to ``config.epochs`` and return the figures of all epochs.
+
+        With ``keep_best`` networks and head are then those of the best one; what is on the disk
+        goes on from the last.
 
         Parameters
         ----------
@@ -196,6 +191,9 @@ class Trainer:
                 self.advance(batches)
                 if progress is not None:
                     progress(self.history[-1])
+        if self.best:
+            self.network.load_state_dict(self.best["network"])
+            self.layer.load_state_dict(self.best["layer"])
         return self.history
 
     def advance(self, batches: Callable[[int, int], None] | None = None) -> Epoch:
@@ -213,6 +211,9 @@ class Trainer:
         try:
             record = self._epoch(go_back, batches)
             self.history.append(record)
+            if self.config.keep_best and self.chosen == record.epoch:
+                weights = {"network": self.network.state_dict(), "layer": self.layer.state_dict()}
+                self.best = in_main_memory(weights)
             if self.folder is not None:
                 now = Checkpoint(self._identity, state_of(self))
                 write_checkpoint(self.folder, now, partial(self._write_beside, self.folder))
@@ -225,12 +226,10 @@ class Trainer:
         self, go_back: Callable[[], None], batches: Callable[[int, int], None] | None
     ) -> Epoch:
         """SGD and a solve, undone where the objective has risen; returns the figures."""
-        begin, number = time.perf_counter(), len(self.history)
-        rate = float(self.optimizer.param_groups[0]["lr"])
-        loss = self.descend(number, batches) if number else float("nan")
+        begin, number, rate = time.perf_counter(), len(self.history), self.descent.rate
+        moved: dict[str, Any] = self.descend(number, batches) if number else {}
         most = math.inf
-        if self.history:
-            # the lowest so far, not the last: small rises in a row must not add up
+        if self.history:  # the lowest so far, not the last: small rises in a row must not add up
             lowest = min(earlier.objective for earlier in self.history)
             most = self.config.rollback_threshold * lowest
         try:
@@ -243,15 +242,13 @@ class Trainer:
             logger.warning("epoch %d is undone: %s", number, error)
             reached = math.inf
         if reached <= most or math.isinf(most):
-            self.scheduler.step(record.objective)
+            self.descent.scheduler.step(record.objective)
         else:
             go_back()
-            self.optimizer.state.clear()  # the momentum led astray
-            for group in self.optimizer.param_groups:
-                group["lr"] *= self.config.factor
+            self.descent.lower()
             record = replace(self.history[-1], rejected=reached)
         seconds = time.perf_counter() - begin
-        return replace(record, epoch=number, sgd_loss=loss, learning_rate=rate, seconds=seconds)
+        return replace(record, epoch=number, learning_rate=rate, seconds=seconds, **moved)
 
     def _write_beside(self, folder: Path) -> None:
         """Write what must be in the folder when a checkpoint counts, and remove what must not."""
@@ -266,25 +263,35 @@ class Trainer:
         if self.standard is None:
             self.standard = feature_standard(features, wanted=self.config.standardize)
             features = standardized(features, self.standard).to(self.config.solve_dtype)
+        means, deviations = feature_moments(features)
+        drift = math.nan if self.means is None else score_drift(self.layer, self.means, means)
+        self.means = means
         try:
             result = self.layer.solve(features, self.labels)
         except ValueError as error:
             # labels and shapes were right in the first solve; with usual features, look elsewhere
             if not self.history or self.head.ranks.largest(float(features.abs().max())) < FAR:
                 raise
-            msg = f"the training diverged. Lower learning_rate. ({error})"
-            raise DivergenceError(msg) from error
+            raise DivergenceError(f"{LOWER} ({error})") from error
+        figures = solved_figures(self.layer, features, self.labels, deviations)
         del features
         accuracy, ap = self.evaluate()
         return Epoch(
             objective=result.certificate.objective,
             accuracy=accuracy,
             ap=ap,
+            score_drift=drift,
+            **figures,
             **solve_report(result),
         )
 
-    def descend(self, number: int, batches: Callable[[int, int], None] | None = None) -> float:
-        """Move the networks by one epoch of SGD under a fixed head; returns the mean loss."""
+    def descend(
+        self, number: int, batches: Callable[[int, int], None] | None = None
+    ) -> dict[str, float]:
+        """Move the networks by one epoch of SGD under a fixed head.
+
+        Returns the figures of the epoch that belong to SGD, by their names in :class:`Epoch`.
+        """
         config, device = self.config, self.network.device
         stream = config.stream(number)
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(stream))
@@ -297,44 +304,38 @@ class Trainer:
             images = self._images(rows, self.augmentation, seeds)
             return images.pin_memory() if on_gpu else images
 
-        total = torch.zeros((), dtype=torch.float64, device=device)
+        total, norms = torch.zeros((2,), dtype=torch.float64, device=device)
         self.network.train()
         with torch.random.fork_rng(devices=[device] if on_gpu else []):  # for dropout
             torch.manual_seed(stream)
             batches_made = ahead(made, parts, config.workers)
             for i, (part, images) in enumerate(zip(parts, batches_made, strict=True)):
                 features = self._features(images)
-                self.optimizer.zero_grad(set_to_none=True)
                 labels = self.labels[part.to(device)]
                 loss = self.layer.network_loss(features, labels, checked=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                self.optimizer.step()
+                norms += self.descent.step(loss)
                 total += len(part) * loss.detach().double()  # stays on the device: no step waits
                 if batches is not None:
                     batches(i + 1, len(parts))
-        return float(total) / len(order)
+        return {
+            "sgd_loss": float(total) / len(order),
+            "gradient_norm": float(norms) / len(parts),
+        }
 
     def features(self, rows: NDArray[np.intp]) -> Tensor:
         """Features in evaluation mode, (M, N, D); (N, D) where the networks are one."""
         self.network.eval()
-        out: Tensor | None = None
         starts = range(0, len(rows), self.config.feature_batch)
         parts = [rows[start : start + self.config.feature_batch] for start in starts]
-        made = ahead(self._images, parts, self.config.workers)
-        for start, images in zip(starts, made, strict=True):
-            with torch.no_grad():
-                part = self._features(images)
-            if out is None:
-                shape = (*part.shape[:-2], len(rows), part.shape[-1])
-                out = torch.zeros(shape, dtype=self.config.solve_dtype, device=part.device)
-            out[..., start : start + len(images), :] = part
-        if out is None or self.head.ranks.largest(not bool(torch.isfinite(out).all())):
+        made = map(self._features, ahead(self._images, parts, self.config.workers))
+        with torch.no_grad():
+            out = joined(made, len(rows), self.config.solve_dtype)
+        if self.head.ranks.largest(not bool(torch.isfinite(out).all())):
             msg = "the networks give features that aren't finite"
             if not self.history:
                 msg += " before any training: check their initial weights, and the normalisation."
                 raise ValueError(msg)
-            msg += ": the training diverged. Lower learning_rate."
-            raise DivergenceError(msg)
+            raise DivergenceError(f"{msg}: {LOWER}")
         return out
 
     def scores(self, rows: NDArray[np.intp]) -> Tensor:
@@ -351,10 +352,8 @@ class Trainer:
         """Mean accuracy and mean average precision on the held-out images."""
         if not len(self.test):
             return float("nan"), float("nan")
-        scores = self._scores(self.test).cpu().numpy()
-        table = attribute_metrics(scores, self.table.labels[self.test], self.table.names)
-        means = pd.concat(self.head.ranks.gathered(table[["accuracy", "ap"]])).mean()
-        return float(means["accuracy"]), float(means["ap"])
+        scores, labels = self._scores(self.test), self.table.labels[self.test]
+        return held_out_means(scores, labels, self.table.names, self.head.ranks)
 
     def _scores(self, rows: NDArray[np.intp]) -> Tensor:
         with torch.no_grad():

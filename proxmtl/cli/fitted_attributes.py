@@ -96,11 +96,14 @@ def split_rows(
     holdout: float,
     seed: int,
     ids: Sequence[str] | None = None,
+    *,
+    option: str = "--holdout",
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows to fit on, with both classes of every attribute, and rows to score.
 
     The latter have both, too, where a class has two rows (`proxmtl.experiments.stratified_split`).
-    Where rows have identifiers, the same ones are held out in whatever order the rows come.
+    Where rows have identifiers, the same ones are held out in whatever order the rows come. The
+    share is that of ``option``, which errors name.
     """
     from proxmtl.experiments import stratified_split  # noqa: PLC0415 - heavy
     from proxmtl.experiments.splits import test_size  # noqa: PLC0415 - as above
@@ -112,8 +115,8 @@ def split_rows(
         test_size(n, holdout)
     except ValueError as error:
         raise ValueError(
-            f"--holdout {holdout:g}: of {counted(n, 'row')} that leaves none to fit on or "
-            "none to score; give --holdout 0, or add rows."
+            f"{option} {holdout:g}: of {counted(n, 'row')} that leaves none to fit on or "
+            f"none to score; give {option} 0, or add rows."
         ) from error
     order = np.arange(n)
     if ids is not None:
@@ -124,8 +127,8 @@ def split_rows(
     lacking = _named(names, fewest(Y[train]) == 0)
     if lacking:
         raise ValueError(
-            f"--holdout {holdout:g}: that leaves {counted(len(train), 'row')} to fit on, without a "
-            f"yes or a no of {_listed(lacking)}; give a smaller --holdout, add rows, or leave rare "
+            f"{option} {holdout:g}: that leaves {counted(len(train), 'row')} to fit on, without a "
+            f"yes or a no of {_listed(lacking)}; give a smaller {option}, add rows, or leave rare "
             "attributes out by --min-positives."
         )
     return train, test

@@ -76,7 +76,10 @@ _RULES = {
         _INSTEAD_OF_SHARED,
         _Rule(
             lambda given: given["frozen"],
-            ("epochs", "batch_size", "learning_rate", "augment", "flips", "workers"),
+            (
+                *("epochs", "batch_size", "learning_rate", "clip_norm", "validate"),
+                *("augment", "flips", "workers"),
+            ),
             "an option of the training of networks, which --frozen leaves out",
         ),
         _Rule(

@@ -92,7 +92,11 @@ def parse_predictions(content: bytes, names: Sequence[str]) -> HeldOut:
 
 
 def split_text(
-    ids: Sequence[str] | None, n_rows: int, fitted: NDArray[np.intp], held_out: NDArray[np.intp]
+    ids: Sequence[str] | None,
+    n_rows: int,
+    fitted: NDArray[np.intp],
+    held_out: NDArray[np.intp],
+    validated: NDArray[np.intp] | None = None,
 ) -> str:
     """Which rows were fitted on and which were held out, in the order of the features.
 
@@ -102,11 +106,14 @@ def split_text(
         Identifiers of the rows; None: they have numbers.
     n_rows
         Number of rows.
-    fitted, held_out
-        Numbers of rows.
+    fitted, held_out, validated
+        Numbers of rows; the last ones chose the epoch.
     """
     part = np.full(n_rows, "", dtype=object)
-    part[fitted], part[held_out] = "fitted", "held_out"
+    part[fitted] = "fitted"
+    if validated is not None:
+        part[validated] = "validated"
+    part[held_out] = "held_out"
     name, rows = ("row", range(n_rows)) if ids is None else ("id", ids)
     lines = [(name, "part"), *zip(map(str, rows), part, strict=True)]
     return "".join(map(table_line, lines))

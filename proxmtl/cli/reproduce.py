@@ -10,6 +10,7 @@ import typer
 
 from proxmtl.backbones.experiments.catalogue import (
     EXPERIMENTS,
+    TRAINED,
     check_systems,
     experiment,
     folder_of,
@@ -51,6 +52,9 @@ def reproduce(
             "against labels."
         ),
     ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where networks are trained: 'cpu', 'cuda', ...")
+    ] = "cpu",
 ) -> None:
     """Compute a table of the paper, or of its kind, again: ours beside the published figures.
 
@@ -64,6 +68,8 @@ def reproduce(
       proxmtl reproduce awa --data data
 
       proxmtl reproduce clothing --data data --systems single,mg,mg-shuffled
+
+      proxmtl reproduce clothing --data data --systems s-cnn,m-cnn,mg-cnn,own-cnn
 
       proxmtl reproduce wbcatt --data data --labels-per-attribute 25,50,100,200
     """
@@ -79,6 +85,12 @@ def reproduce(
                 make_console().print(line, markup=False)
         return
     check_systems(table, asked or ())
+    trained = {row.name for row in TRAINED}.intersection(asked or ())
+    if device != "cpu" and not trained:
+        raise ValueError(
+            f"--device {device}: none of these rows trains networks; leave it out, or give "
+            "--systems some that do, such as s-cnn,mg-cnn."
+        )
     numbers = _numbers(labels_per_attribute)
     folder = folder_of(table, data)
 
@@ -90,9 +102,11 @@ def reproduce(
     from proxmtl.backbones.experiments.running import compute, finished
     from proxmtl.backbones.experiments.tables import chosen_tables, whole_table
     from proxmtl.cli.console import keeping, make_console, shown_path
+    from proxmtl.cli.inputs import torch_device
     from proxmtl.cli.progress import item_progress
     from proxmtl.io import write_text
 
+    torch_device(device)
     console = make_console()
     tables = chosen_tables(table, asked)
     command = f"proxmtl reproduce {table}"
@@ -110,7 +124,7 @@ def reproduce(
         for each in tables:
             read = each.load(folder, features)
             with CellLog(out / f"{each.name}.jsonl") as log:
-                compute(each, read, log, numbers, _say)
+                compute(each, read, log, numbers, _say, device)
                 whole = whole_table(each)
                 pages.append(page(whole, read, finished(whole, read, log), command))
     target = out / f"{table}.md"

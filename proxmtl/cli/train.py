@@ -74,8 +74,8 @@ class NetworkOptions:
     weights: Annotated[
         str | None,
         _network_option(
-            help="Initial weights: a file, 'imagenet' or 'random'. Default: 'imagenet' for "
-            "efficientnet_lite0, else 'random'."
+            help="Initial weights: a file, the run folder of a training, 'imagenet' or 'random'. "
+            "Default: 'imagenet' for efficientnet_lite0, else 'random'."
         ),
     ] = None
     shared_stages: Annotated[
@@ -124,6 +124,19 @@ class TrainingOptions:
     learning_rate: Annotated[
         float, _training_option(help="Initial learning rate; it falls when the objective does not.")
     ] = 0.01
+    clip_norm: Annotated[
+        float,
+        _training_option(help="Norm above which gradients are scaled down to it; inf: never."),
+    ] = 10.0
+    validate: Annotated[
+        float,
+        _training_option(
+            help="Share of the images not held out that choose the best epoch; 0: the last one is "
+            "kept.",
+            min=0.0,
+            max=0.9,
+        ),
+    ] = 0.0
     augment: Annotated[
         str,
         _training_option(help="'crops' (with flips), 'krizhevsky' (with colours), 'none'."),
@@ -190,6 +203,9 @@ def train(
 
       proxmtl train photos -l labels.csv -g groups.toml -o runs/alexnet --network alexnet
       --weights alexnet.pth --device cuda --autocast --augment krizhevsky
+
+      proxmtl train photos -l labels.csv -g groups.toml -o runs/joint --weights runs/alone
+      --validate 0.25
 
       proxmtl train photos -l labels.csv -g groups.toml -o runs/lite0 --network efficientnet_lite0
       --side 128 --shared-stages 9 --frozen-stages 4 --channels-last --learning-rate 0.001

@@ -58,6 +58,7 @@ def write_trained(
     summary: Mapping[str, Any],
     config: Mapping[str, Any],
     groups: Groups | None,
+    test: NDArray[np.intp] | None = None,
     scores: NDArray[np.floating] | None = None,
 ) -> None:
     """Fill a run folder: metrics, configuration, figures, the model and, last, their manifest.
@@ -78,22 +79,27 @@ def write_trained(
         JSON-able: contents of ``metrics.json`` and ``config.json``.
     groups
         Of the attributes.
+    test
+        Rows that were scored at the end; default: those that the trainer scored after each epoch.
     scores
-        Of the trainer's test rows, to keep label by label.
+        Of these rows, to keep label by label.
     """
     parts.begin()
+    test = trainer.test if test is None else test
+    solve = trainer.history[trainer.chosen].solve
     factors = trainer.factors
     by_attribute = pd.concat(metrics, names=["model"])
     write_text(folder / METRICS_FILE, by_attribute.to_csv(float_format="%.6g"))
-    write_json(folder / "metrics.json", {**summary, "solve": trainer.history[-1].solve})
+    write_json(folder / "metrics.json", {**summary, "solve": solve})
     write_fitted_rows(folder, (trainer.table.pixels[row] for row in trainer.train))
     table, names = trainer.table, list(trainer.table.names)
     write_text(
-        folder / SPLIT_FILE, split_text(table.ids, len(table.ids), trainer.train, trainer.test)
+        folder / SPLIT_FILE,
+        split_text(table.ids, len(table.ids), trainer.train, test, trainer.test),
     )
     if scores is not None:
-        held = [table.ids[row] for row in trainer.test]
-        text = predictions_text(scores, table.labels[trainer.test], names, held, identified=True)
+        held = [table.ids[row] for row in test]
+        text = predictions_text(scores, table.labels[test], names, held, identified=True)
         write_text(folder / PREDICTIONS_FILE, text)
     write_figures(
         folder / "plots",
@@ -109,7 +115,8 @@ def write_trained(
     described = {
         "groups": groups_by_name(groups, names),
         "epochs": trainer.epoch,
-        "solve": trainer.history[-1].solve,
+        "epoch": trainer.chosen,
+        "solve": solve,
         "images": {"side": int(table.pixels.shape[-1])},
     }
     trainer.model(architecture, described).save(folder)

@@ -23,6 +23,7 @@ from proxmtl.backbones.training import (
 )
 from proxmtl.backbones.training.events import EVENT_FOLDER, EventLog, require_tensorboard
 from proxmtl.backbones.training.head import attribute_signs
+from proxmtl.backbones.training.start import networks_of_run
 from proxmtl.cli.console import keeping, make_console, say_warning, shown_path, step_progress
 from proxmtl.cli.fitted_attributes import attributes_to_fit, check_classes, split_rows
 from proxmtl.cli.inputs import read_groups, torch_device
@@ -32,7 +33,7 @@ from proxmtl.cli.run import RUNNING, named_groups, recorded, scored_on
 from proxmtl.cli.run_page import PAGE_FILE, write_page
 from proxmtl.cli.trained import trained_metrics, trained_scores, write_trained
 from proxmtl.cli.training_folder import check_unfinished, claimed, naming_settings
-from proxmtl.cli.training_report import epoch_line, kept, risen, summary, undone
+from proxmtl.cli.training_report import best, epoch_line, kept, risen, summary, undone
 from proxmtl.estimators.latent import PAPERS
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.experiments import group_means
@@ -54,7 +55,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
+    from proxmtl.backbones.networks import Ensemble
     from proxmtl.backbones.training import Epoch, Head
     from proxmtl.cli.options import SplitOptions, StrengthOptions
     from proxmtl.cli.train import HeadOptions, LabelledImages, NetworkOptions, TrainingOptions
@@ -63,6 +66,8 @@ if TYPE_CHECKING:
 __all__ = ["Request", "run_training"]
 
 ALEXNET_SIDE = 224
+ROLLBACK = 1.05, 1.5
+"""Rise of the objective from which on an epoch is undone; with images that choose the epoch."""
 CROP = 7 / 8
 """Part of a stored side that networks see: 224 of 256, as in the paper."""
 
@@ -108,9 +113,13 @@ class Request:
     def config(self) -> TrainingConfig:
         """Return the settings of the training."""
         given = vars(self.training)
-        kept = ("batch_size", "learning_rate", "workers", "autocast", "channels_last")
+        kept = ("batch_size", "learning_rate", "clip_norm", "workers", "autocast", "channels_last")
         return TrainingConfig(
             epochs=self.epochs,
+            keep_best=given["validate"] > 0,
+            # below a large W the objective may rise while scores of other images do, too: where
+            # these choose the epoch, only a collapse is undone
+            rollback_threshold=ROLLBACK[given["validate"] > 0],
             seed=self.split.seed,
             # vectorised convolutions on a GPU have no reproducible form everywhere
             deterministic=given["device"] == "cpu",
@@ -203,21 +212,17 @@ def _train(
 ) -> None:
     console = make_console()
     config, augmentation = request.config(), request.augmentation()
-    architecture = request.architecture()
-    start = request.split.seed, request.networks.weights
-    # errors of the request are raised now: images may take long to read
-    architecture.ensemble(*start)
     names, groups = _attributes(request)
+    architecture = replace(request.architecture(), n_members=len(names))
+    # errors of the request are raised now: images may take long to read
+    networks, inputs = _start(request, architecture, names)
     head, device = request.head(groups, len(names)), torch_device(request.training.device)
     table = _images(request, names)
     if table.skipped:
         skipped = f"{counted(len(table.skipped), 'image')} skipped, the first: {table.skipped[0]}"
         console.print(skipped, markup=False)
-    architecture = replace(architecture, n_members=len(names))
-    networks = architecture.ensemble(*start).to(device)
-    train, test = split_rows(
-        table.labels, table.names, request.split.holdout, request.split.seed, table.ids
-    )
+    networks = networks.to(device)
+    train, held, test = _parts(request, table)
     # errors of the labels are raised before the training, too
     check_classes(request.images.labels, table.labels[train], table.names)
     layer = head.layer(networks.n_features, len(table.names))
@@ -229,8 +234,9 @@ def _train(
             table,
             config,
             train=train,
-            test=test,
+            test=held,
             augmentation=augmentation,
+            normalisation=inputs,
             folder=out,
             fresh=force,
         )
@@ -266,7 +272,7 @@ def _train(
     metrics = trained_metrics(trainer, scored, scores)
     means = group_means(metrics, named_groups(groups))
     on = scored_on(len(train), len(test), "image")
-    inputs = [source._asdict() for source in sources]
+    read = [source._asdict() for source in sources]
     with (
         Parts() as parts,
         replaced_model(out) as staging,
@@ -279,8 +285,9 @@ def _train(
             architecture,
             metrics={"model": metrics},
             summary={"scored_on": on, "groups": means.to_dict(orient="index")},
-            config={**asked, "inputs": inputs, "skipped": list(table.skipped)},
+            config={**asked, "inputs": read, "skipped": list(table.skipped)},
             groups=groups,
+            test=test,
             scores=scores if len(test) else None,
         )
         _save_page(staging, out, parts, trainer, wanted=page)
@@ -288,10 +295,34 @@ def _train(
     write_text(out / HISTORY_FILE, trainer.figures())
     console.print(group_table(means, title=f"Scores on {on}"))
     joint = request.solved.single_task is None
-    console.print(summary(trainer.history, joint=joint), soft_wrap=True)
+    console.print(summary(trainer.history, trainer.chosen, joint=joint), soft_wrap=True)
     _say_what_to_doubt(trainer, table.names, table.labels[test])
     console.print(f"\nrun folder -> {shown_path(out)}")
     parts.tell(out, "the same command without --force" if force else "the same command")
+
+
+def _start(
+    request: Request, architecture: Architecture, names: tuple[str, ...]
+) -> tuple[Ensemble, tuple[Tensor, Tensor] | None]:
+    """Networks as they begin, and the mean and scale of pixels where an earlier run has them."""
+    weights = request.networks.weights
+    if weights is not None and Path(weights).is_dir():
+        return networks_of_run(Path(weights), architecture, names)
+    return architecture.ensemble(request.split.seed, weights), None
+
+
+def _parts(
+    request: Request, table: ImageTable
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Rows to learn from, to score after each epoch, and to score at the end."""
+    given, Y, ids = request.split, table.labels, table.ids
+    train, test = split_rows(Y, table.names, given.holdout, given.seed, ids)
+    share = request.training.validate
+    if not share:
+        return train, test, test
+    known = [ids[row] for row in train]
+    fit, held = split_rows(Y[train], table.names, share, given.seed, known, option="--validate")
+    return train[fit], train[held], test
 
 
 def _say_what_to_doubt(
@@ -301,7 +332,8 @@ def _say_what_to_doubt(
     for warning in few_positives(names, np.sum(scored > 0, axis=0)) if len(scored) else ():
         say_warning(warning)
     rejected = undone(trainer.history, trainer.config.learning_rate)
-    for sentence in filter(None, (rejected, risen(trainer.history))):
+    end = best(trainer.history) if trainer.config.keep_best else risen(trainer.history)
+    for sentence in filter(None, (rejected, end)):
         make_console().print(sentence, soft_wrap=True)
 
 

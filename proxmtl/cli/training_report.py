@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxmtl.backbones.training.record import best_epoch
 from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from proxmtl.backbones.training import Epoch
 
-__all__ = ["epoch_line", "kept", "risen", "summary", "undone"]
+__all__ = ["best", "epoch_line", "kept", "risen", "summary", "undone"]
 
 
 def epoch_line(epoch: Epoch, epochs: int) -> str:
@@ -41,17 +42,19 @@ def kept(saved: int, *, forced: bool = False) -> str:
     return f"Epoch {saved} is kept; {command} goes on from there."
 
 
-def summary(history: Sequence[Epoch], *, joint: bool) -> str:
+def summary(history: Sequence[Epoch], chosen: int, *, joint: bool) -> str:
     """From the frozen start to the end, and how good the last solve is.
 
     Parameters
     ----------
     history
         All epochs.
+    chosen
+        Epoch whose model is kept.
     joint
         Whether attributes share latent tasks; else each has an objective of its own.
     """
-    first, last = history[0], history[-1]
+    first, last = history[0], history[chosen]
 
     def both(of: str) -> str:
         shown = [
@@ -83,6 +86,17 @@ def undone(history: Sequence[Epoch], learning_rate: float) -> str | None:
         "because the objective had risen: the "
         f"rate {learning_rate:g} is too high for W; start with a lower --learning-rate, or raise "
         "the strengths."
+    )
+
+
+def best(history: Sequence[Epoch]) -> str | None:
+    """Say whose epoch's model is kept, where the held-out images chose one before the last."""
+    chosen = best_epoch(history)
+    if chosen == history[-1].epoch:
+        return None
+    return (
+        f"The model is that of epoch {chosen}, the best on the validation images: mean AP "
+        f"{_percent(history[chosen].ap)}, and {_percent(history[-1].ap)} at the end."
     )
 
 

@@ -8,7 +8,10 @@ from rank_cases import ended, start
 from proxmtl.backbones.training import DividedHead
 from proxmtl.ranks import ALONE, Ranks
 
-FIGURES = ("objective", "accuracy", "ap", "sgd_loss", "learning_rate")
+FIGURES = (
+    *("objective", "accuracy", "ap", "sgd_loss", "learning_rate"),
+    *("data_loss", "coef_norm", "gradient_norm"),
+)
 
 
 class Three(Ranks):

@@ -43,17 +43,22 @@ def test_the_rate_falls_after_patience_epochs_without_a_fall(monkeypatch):
     rates = [record.learning_rate / 1e-3 for record in trainer.run()]
     # two epochs at 1.0 after the first, then falls
     assert rates == pytest.approx([1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5])
-    assert trainer.optimizer.param_groups[0]["lr"] / 1e-3 == pytest.approx(0.25)
+    assert trainer.descent.optimizer.param_groups[0]["lr"] / 1e-3 == pytest.approx(0.25)
 
 
 def state_of(trainer):
     """All that the next epoch depends on."""
     modules = {"network": trainer.network, "layer": trainer.layer}
     tensors = {f"{m} {k}": t for m, part in modules.items() for k, t in part.state_dict().items()}
-    for i, state in trainer.optimizer.state_dict()["state"].items():
+    for i, state in trainer.descent.optimizer.state_dict()["state"].items():
         tensors |= {f"momentum {i} {name}": tensor for name, tensor in state.items()}
     copies = {name: tensor.clone() for name, tensor in tensors.items()}
-    return copies, trainer.standard, repr(trainer.history), repr(trainer.scheduler.state_dict())
+    return (
+        copies,
+        trainer.standard,
+        repr(trainer.history),
+        repr(trainer.descent.scheduler.state_dict()),
+    )
 
 
 class StopError(BaseException):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from proxmtl.backbones.training import AttributeCNN, Epoch
+from proxmtl.backbones.training.start import networks_of_run
 from proxmtl.cli.training_report import risen
 from proxmtl.io.seal import read_manifest
 
@@ -352,3 +353,42 @@ def test_rare_attributes_are_left_out_of_the_networks_and_the_groups(program, ph
     model = AttributeCNN.load(photos / "cnn")
     assert model.names == ("bar", "tall")
     assert model.description["groups"] == {"form": ["bar", "tall"]}
+
+
+def test_networks_begin_at_those_of_a_run_and_images_choose_the_epoch(program, photos):
+    alone = [*COMMAND, "--single-task", "0.1", "-o", "alone", "--epochs", "1"]
+    assert program(*alone)[0] == 0
+    joint = [*COMMAND, "--validate", "0.25", "--clip-norm", "0.5", "--weights", "alone"]
+    code, out, err = program(*joint)
+    assert code == 0, err
+    assert "Scores on 8 held-out images" in out
+    split = {row["id"]: row["part"] for row in table(photos / "cnn" / "split.csv")}
+    parts = list(split.values())
+    assert [parts.count(part) for part in ("fitted", "validated", "held_out")] == [24, 8, 8]
+    scored = {row["id"] for row in table(photos / "cnn" / "predictions.csv")}
+    assert scored == {name for name, part in split.items() if part == "held_out"}
+    aps = [float(row["ap"]) for row in table(photos / "cnn" / "history.csv")]
+    model, start = (AttributeCNN.load(photos / name) for name in ("cnn", "alone"))
+    assert model.description["epoch"] == int(np.argmax(aps))
+    assert np.array_equal(model.inputs[0], start.inputs[0])  # also of other images
+    networks, _ = networks_of_run(photos / "alone", start.architecture, start.names)
+    for name, tensor in start.network.state_dict().items():
+        assert np.array_equal(tensor, networks.state_dict()[name]), name
+    (photos / "fewer.csv").write_text(
+        "".join(
+            f"{line.rsplit(',', 1)[0]}\n"
+            for line in (photos / "photos.csv").read_text().splitlines()
+        )
+    )
+    for change, message in (
+        (("--epochs", "3", "--weights", "random"), "--weights was alone and is random now"),
+        (("--shared-stages", "1", "-o", "other"), "alone: holds other networks"),
+        (("-l", "fewer.csv", "-o", "other"), "alone: holds networks of other attributes"),
+    ):
+        code, _, err = program(*joint, *change)
+        assert code == 2
+        assert message in err
+
+
+def table(path):
+    return list(csv.DictReader(path.read_text().splitlines()))

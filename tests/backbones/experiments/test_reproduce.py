@@ -43,11 +43,11 @@ def test_tables_come_from_one_command_and_go_on_where_they_were(command, tmp_pat
     fits = []
     whole = running._cell
 
-    def interrupted(table, data, fold, system):
+    def interrupted(table, data, fold, system, device):
         if len(fits) == 3:
             raise KeyboardInterrupt
         fits.append((table.name, system.name, fold.name))
-        return whole(table, data, fold, system)
+        return whole(table, data, fold, system, device)
 
     monkeypatch.setattr(running, "_cell", interrupted)
     result = command()
@@ -240,3 +240,12 @@ def test_the_page_names_the_tables_and_rows_that_there_are():
     named = set(re.findall(r"`([a-z0-9-]+)`", text))
     systems = {s.name for table in TABLES.values() for s in table.systems}
     assert systems | set(EXPERIMENTS) <= named
+
+
+def test_a_device_is_that_of_rows_that_train_networks(command):
+    result = command("--device", "cuda")
+    assert result.exit_code == 2
+    assert "--device cuda: none of these rows trains networks" in result.output
+    result = command("--device", "no", table="clothing", systems="s-cnn")
+    assert result.exit_code != 0
+    assert "device: 'no' can't be used" in result.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,20 +64,20 @@ class LatentsPlusOwn:
         There Newton's method converges monotonically and fast from ``s^(1/3)``: the slope
         ``4 x^3 - s`` is at least s.
         """
-        q = self.cost / (3 * own)
-        found = torch.zeros_like(s)
-        kept = s > 2 * q**0.75
-        if not bool(kept.any()):
-            return found
-        size = s[kept]
-        x = size.pow(1 / 3)
+        # numpy: of so few numbers, and its calls take a third of the time of torch's
+        q, sizes = self.cost / (3 * own), s.detach().cpu().numpy()
+        kept = sizes > 2 * q**0.75
+        size = sizes[kept]
+        x = np.cbrt(size)
         for _ in range(STEPS):
-            move = (x**4 - size * x + q) / (4 * x**3 - size)
+            cube = x * x * x
+            move = (x * (cube - size) + q) / (4 * cube - size)
             x = x - move
-            if not bool((move > 1e-12 * x).any()):
+            if not (move > 1e-12 * x).any():
                 break
-        found[kept] = x**3
-        return found
+        found = np.zeros_like(sizes)
+        found[kept] = x * x * x
+        return torch.from_numpy(found).to(s.device)
 
 
 def singular_penalty(problem: LatentProblem) -> LatentsPlusOwn | None:

@@ -24,6 +24,12 @@ class LBFGSMemory:
     size: int
     s: list[Tensor] = field(default_factory=list)
     y: list[Tensor] = field(default_factory=list)
+    rho: list[Tensor] = field(default_factory=list)
+    """``1 / s'y`` of each pair, 0-d."""
+
+    def __post_init__(self) -> None:
+        if len(self.rho) != len(self.s):
+            self.rho = [_rho(s, y) for s, y in zip(self.s, self.y, strict=True)]
 
     def update(self, s: Tensor, y: Tensor, metric: Tensor) -> None:
         """Add a pair, unless its curvature ``s'y`` is too small.
@@ -36,12 +42,13 @@ class LBFGSMemory:
             return
         self.s.append(s)
         self.y.append(y)
+        self.rho.append(_rho(s, y))
         if len(self.s) > self.size:
-            del self.s[0], self.y[0]
+            del self.s[0], self.y[0], self.rho[0]
 
     def copy(self) -> LBFGSMemory:
         """Return an independent memory with the same pairs (vectors are never changed in place)."""
-        return LBFGSMemory(self.size, list(self.s), list(self.y))
+        return LBFGSMemory(self.size, list(self.s), list(self.y), list(self.rho))
 
     def restricted(self, entries: Tensor) -> LBFGSMemory:
         """Return the pairs restricted to a mask of entries; keeps those with positive curvature."""
@@ -53,6 +60,7 @@ class LBFGSMemory:
         """Forget all pairs."""
         self.s.clear()
         self.y.clear()
+        self.rho.clear()
 
     def apply(self, vector: Tensor, metric: Tensor) -> Tensor:
         """Product of the inverse-Hessian approximation with a vector.
@@ -63,16 +71,14 @@ class LBFGSMemory:
         q = vector.clone()
         if not self.s:
             return q.mul_(metric)
-        coefficients = []
-        for s, y in zip(reversed(self.s), reversed(self.y), strict=True):
-            rho = 1 / torch.dot(s, y)
-            a = rho * torch.dot(s, q)
-            q.sub_(a * y)
-            coefficients.append((rho, a))
-        s, y = self.s[-1], self.y[-1]
-        q.mul_(metric).mul_(torch.dot(s, y) / torch.dot(y, metric * y))
-        for (rho, a), s, y in zip(reversed(coefficients), self.s, self.y, strict=True):
-            q.add_((a - rho * torch.dot(y, q)) * s)
+        along = []
+        for s, y, rho in zip(*map(reversed, (self.s, self.y, self.rho)), strict=True):
+            along.append(rho * torch.dot(s, q))
+            q.addcmul_(y, along[-1], value=-1)
+        y = self.y[-1]
+        q.mul_(metric).div_(self.rho[-1] * torch.dot(y, metric * y))
+        for s, y, rho, a in zip(self.s, self.y, self.rho, reversed(along), strict=True):
+            q.addcmul_(s, a - rho * torch.dot(y, q))
         return q
 
     def state_dict(self) -> dict[str, Any]:
@@ -88,3 +94,7 @@ class LBFGSMemory:
         """Rebuild a memory from :meth:`state_dict`; clones the vectors."""
         s, y = ([vector.clone() for vector in fields[name]] for name in ("s", "y"))
         return cls(fields["size"], s, y)
+
+
+def _rho(s: Tensor, y: Tensor) -> Tensor:
+    return torch.dot(s, y).reciprocal()

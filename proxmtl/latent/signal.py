@@ -77,27 +77,28 @@ def ridge_of_labels(problem: Problem, copies: Tensor, norms: float) -> float:
         weights = ranks.concatenated(of_task[seen].cpu())
         if rows is None or not alike:
             inner = problem.design.inner_products(m, seen).cpu()
-            rows = _Rows.of(weights, inner, intercept=problem.design.intercept)
+            rows = _Rows.of(weights, inner, norms, intercept=problem.design.intercept)
         known = labels[places[m]][seen] if here else none
-        errors += rows.errors(ranks.concatenated(known.cpu()), norms)
+        errors += rows.errors(ranks.concatenated(known.cpu()))
     return _lowest(errors) if bool(errors.any()) else 1.0
 
 
 class _Rows(NamedTuple):
-    """Rows of a task with equal ones merged, and the eigendecomposition of their Gram matrix."""
+    """Rows of a task with equal ones merged, and their leverages, for any labels."""
 
     given: Tensor  # weights of the rows
     merged: Tensor  # index of the merged row of each row
     weights: Tensor  # weights of the merged rows
     constant: Tensor  # unit vector of the intercept on the merged rows; 0 without intercept
-    values: Tensor
-    vectors: Tensor
+    vectors: Tensor  # eigenvectors of the Gram matrix
+    kept: Tensor  # share of a label along each eigenvector that each candidate ridge keeps
+    left: Tensor  # one minus the leverage of each merged row at each candidate ridge
 
     @classmethod
-    def of(cls, given: Tensor, inner: Tensor, *, intercept: bool) -> _Rows:
-        norms = inner.diagonal()
-        apart = norms[:, None] + norms - 2 * inner
-        first = (apart <= ALIKE * norms.max()).to(torch.int8).argmax(1)
+    def of(cls, given: Tensor, inner: Tensor, norms: float, *, intercept: bool) -> _Rows:
+        squares = inner.diagonal()
+        apart = squares[:, None] + squares - 2 * inner
+        first = (apart <= ALIKE * squares.max()).to(torch.int8).argmax(1)
         kept, merged = torch.unique(first, return_inverse=True)
         weights = given.new_zeros(len(kept)).index_add_(0, merged, given)
         root = weights.sqrt()
@@ -105,9 +106,13 @@ class _Rows(NamedTuple):
         constant = root / root.norm() if intercept else torch.zeros_like(root)
         inner = _without(constant, _without(constant, inner).T)
         values, vectors = torch.linalg.eigh(inner)
-        return cls(given, merged, weights, constant, values.clamp_min(0.0), vectors)
+        along = values.clamp_min(0.0)[:, None]
+        kept = along / (along + 2 * norms * torch.tensor(RIDGES, dtype=values.dtype))
+        left = (1 - constant.square())[:, None] - vectors.square() @ kept
+        left.clamp_min_(torch.finfo(left.dtype).eps)
+        return cls(given, merged, weights, constant, vectors, kept, left)
 
-    def errors(self, labels: Tensor, norms: float) -> Tensor:
+    def errors(self, labels: Tensor) -> Tensor:
         """Leave-one-out mean squared errors at each of the candidate ridges."""
         total = self.weights.sum()
         sums = torch.zeros_like(self.weights).index_add_(0, self.merged, self.given * labels)
@@ -115,14 +120,10 @@ class _Rows(NamedTuple):
         within = (self.given * (labels - mean[self.merged]).square()).sum() / total
         y = _without(self.constant, self.weights.sqrt() * mean)
         variance = y.square().sum() / total + within
-        if not (variance > 0 and len(self.weights) > 1 and self.values[-1] > 0):
+        if not (variance > 0 and len(self.weights) > 1 and bool(self.kept.any())):
             return torch.zeros(len(RIDGES), dtype=torch.float64)
-        along = (self.vectors.T @ y)[:, None]
-        kept = self.values[:, None]
-        kept = kept / (kept + 2 * norms * torch.tensor(RIDGES, dtype=kept.dtype))  # by ridge
-        rest = y[:, None] - self.vectors @ (kept * along)
-        left = (1 - self.constant.square())[:, None] - self.vectors.square() @ kept
-        rest = rest / left.clamp_min(torch.finfo(rest.dtype).eps)
+        along = self.vectors.T @ y
+        rest = (y[:, None] - self.vectors @ (self.kept * along[:, None])) / self.left
         return rest.square().sum(0) / total + within
 
 

@@ -93,7 +93,7 @@ def extract(
     workers
         Threads that decode images ahead of the network; 0: none. The result is the same.
     progress
-        Called with (done, N) after each batch.
+        Called with (done, N) before the first batch and after each.
 
     Returns
     -------
@@ -120,6 +120,8 @@ def extract(
         ).features
     fit, total, done = chosen_fit(backbone, fit), len(images), 0
     features = np.zeros(_shape(backbone, total), dtype=np.float32)
+    if progress is not None:
+        progress(done, total)
     for batch in decode(images, backbone.input_size, fit, batch_size, workers=workers):
         features[..., done : done + len(batch.rows), :] = _finite(backbone, batch.pixels, done)
         done += len(batch.rows)
@@ -199,6 +201,8 @@ def extract_to_file(
             if not fresh:
                 raise
             file.start_over()
+        if progress is not None:
+            progress(file.progress.done, total)
         batches = decode(
             images,
             network.input_size,

@@ -1,7 +1,9 @@
 """Runs for the tests of reports, without the fits."""
 
 import io
+import json
 from dataclasses import dataclass, replace
+from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -98,3 +100,60 @@ def with_alone(run, noise=1.5):
     kept = np.where(shared, worse, held.scores)
     sharing = sharing.set_index(pd.Index(run.names))
     return replace(run, held_out=held._replace(alone=kept), sharing=sharing)
+
+
+class Parsed(HTMLParser):
+    """Elements with their attributes, texts by element, and rows of tables."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.texts, self.rows, self.stack = [], {}, [], []
+        self.captions = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "input", "br", "img"):
+            self.stack.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if self.stack:
+            self.texts.setdefault(self.stack[-1], []).append(data)
+            if self.stack[-1] == "caption":
+                self.captions.append((len(self.rows), data))
+            if self.stack[-1] in ("td", "th", "button", "small") and self.rows and self.rows[-1]:
+                self.rows[-1][-1] += data.strip() + (" " if self.stack[-1] == "small" else "")
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def section(self, key):
+        return any(found.get("id") == key for found in self.of("section"))
+
+    @property
+    def charts(self):
+        return json.loads(self.scripts[0])
+
+    @property
+    def scripts(self):
+        return self.texts["script"]
+
+    @property
+    def said(self):
+        return " ".join(self.texts["p"] + self.texts.get("li", []))
+
+
+def rows_named(parsed, name, caption="Scores by attribute"):
+    """Rows of a table by their heads."""
+    starts = [*parsed.captions, (len(parsed.rows), "")]
+    (place,) = [i for i, (_, found) in enumerate(parsed.captions) if found == caption]
+    rows = parsed.rows[starts[place][0] : starts[place + 1][0]]
+    return [row for row in rows if row and row[0] == name]

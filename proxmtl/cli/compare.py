@@ -72,18 +72,37 @@ def compare(
                 for place, label in enumerate(labels)
             }
             console.print(comparison_table(columns, title="What was asked for, where it differs"))
-    apart = scores[scores["difference"].notna() & scores["low"].isna()]["model"].unique()
-    if len(apart):
-        say_note(
-            f"no intervals for {', '.join(apart)}: rows held out are not those of {labels[0]}, or "
-            "are too few with yes."
-        )
+    for note in _without_intervals(scores, labels[0]):
+        say_note(note)
     if out is not None:
         document = out.suffix.lower() == ".json"
         table = scores.to_csv(index=False, float_format="%.6g")
         written_or_kept(out, _document(scores, labels, differences) if document else table)
         if not json:
             console.print(f"scores -> {shown_path(out)}")
+
+
+def _without_intervals(scores: "pd.DataFrame", first: str) -> list[str]:
+    """Say which models have differences without an interval, and why."""
+    from proxmtl.report.verdict import some
+
+    found, apart = [], []
+    for model, lines in scores[scores["difference"].notna()].groupby("model", sort=False):
+        lacking = lines[lines["low"].isna()]
+        if len(lacking) == len(lines):
+            apart.append(str(model))
+        elif len(lacking):
+            found.append(
+                f"{model} has no interval where the labels held out are too few to tell: "
+                f"{some([str(name) for name in lacking['name']])}."
+            )
+    if apart:
+        found.insert(
+            0,
+            f"no intervals for {', '.join(apart)}: rows held out are not those of {first}, or are "
+            "too few with yes.",
+        )
+    return found
 
 
 def _document(

@@ -56,17 +56,20 @@ def evaluate(
 
     settle_file(out, force=force, inputs=(run, samples, labels))
 
+    import numpy as np
+
     from proxmtl.cli.tables import check_scored
 
     check_scored(run, samples, labels, match=match, id_column=id_column, task_column=task_column)
 
-    from proxmtl.cli.console import make_console, shown_path
+    from proxmtl.cli.console import make_console, say_warning, shown_path
     from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.run import named_groups
     from proxmtl.cli.scoring import Reading, labels_of, open_classifier, scored_known
     from proxmtl.experiments import attribute_metrics, group_means
     from proxmtl.io.rows import check_match
     from proxmtl.report.tables import attribute_table, group_table
+    from proxmtl.report.verdict import few_positives
     from proxmtl.wording import counted
 
     opened = open_classifier(run)
@@ -81,6 +84,9 @@ def evaluate(
     if by_attribute:
         console.print(attribute_table(table))
     console.print(group_table(means, title=counted(len(known), "sample")))
+    positives = np.rint(np.nan_to_num(table["prevalence"] * table["n_observed"]))
+    for warning in few_positives(opened.names, positives):
+        say_warning(warning)
     if out is not None:
         written_or_kept(out, table.to_csv(float_format="%.6g"))
         console.print(f"metrics by attribute -> {shown_path(out)}")

@@ -201,11 +201,16 @@ def extract_images(
     InputError
         As `proxmtl.backbones.extract_to_file`.
     """
-    done = 0
+    done: int | None = None
     with item_progress("Features", "images") as progress:
 
         def after(so_far: int, total: int) -> None:
             nonlocal done
+            if done is None and so_far:
+                say_note(
+                    f"features of {so_far:,} of {counted(total, 'image')} are there from an "
+                    "earlier call, which this one goes on with"
+                )
             done = so_far
             progress(so_far, total)
 
@@ -226,7 +231,7 @@ def extract_images(
             raise
         except (ValueError, FileNotFoundError) as error:
             failed = error
-    fit = chosen_fit(network, fit)
+    fit, done = chosen_fit(network, fit), done or 0
     reasons = []
     with keeping(lambda _: str(failed)), item_progress("Looking for others", "images") as progress:
         total = len(found.ids)

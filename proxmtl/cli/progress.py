@@ -92,7 +92,7 @@ class _Lines:
         """Say how far the work has come, if it is time to."""
         now = self.clock()
         if self.before is None:
-            # what an earlier run had done comes with the first batch: its own time says little
+            # what was done before; where that comes with the first batch, its time says little
             self.before, self.begun = done, now
             return
         if now - self.said < BETWEEN_LINES and not (self.spoke and done == total):

@@ -132,7 +132,8 @@ class PairedDifferences(NamedTuple):
     """Differences of the average precision of two models on the same samples."""
 
     low: NDArray[np.float64]
-    """Lower ends by attribute, (M,); NaN where too few resamples have a positive label."""
+    """Lower ends by attribute, (M,); NaN where too few resamples have a positive label, or all have
+    the same difference though the scores differ: then there are too few labels to tell."""
     high: NDArray[np.float64]
     mean_low: float
     """Lower end of the interval of the mean over the attributes."""
@@ -178,8 +179,12 @@ def paired_differences(
         for m, (ranked, other) in enumerate(sorted_by):
             difference = other.average_precision(weights) - ranked.average_precision(weights)
             found[start : start + count, m] = difference
-    # no interval for an attribute without positives in half of the resamples
+    # no interval for an attribute without positives in half of the resamples, and none of width
+    # zero, such as of two rankings that a few labels find perfect
     usable = np.isfinite(found).sum(axis=0) * 2 > n_resamples
+    usable[usable] = (np.nanmax(found[:, usable], axis=0) > np.nanmin(found[:, usable], axis=0)) | (
+        (a == b) | np.isnan(y)
+    ).all(axis=0)[usable]
     ends = np.full((2, n_attributes), np.nan)
     tails = [(1 - level) / 2, (1 + level) / 2]
     if usable.any():

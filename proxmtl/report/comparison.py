@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from proxmtl.experiments import attribute_metrics
 from proxmtl.experiments.intervals import (
     accuracy_interval,
     ap_interval,
     auc_interval,
     paired_differences,
 )
+from proxmtl.report.runs import Model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxmtl.report.runs import HeldOut, Model, ReportedRun
+    from proxmtl.report.runs import HeldOut, ReportedRun
 
-__all__ = ["Comparison", "all_names", "compare_models", "scores_by_attribute"]
+__all__ = ["Comparison", "all_names", "by_sharing", "compare_models", "scores_by_attribute"]
 
+ALONE, SHARING = "the single-task model", "the shared model"
 DECISIONS = ("precision", "recall", "f1")
 
 
@@ -144,3 +148,26 @@ def _held_out_of(model: Model, names: Sequence[str]) -> HeldOut | None:
 def _same_counts(first: pd.DataFrame, second: pd.DataFrame) -> bool:
     columns = ["n_observed", "prevalence"]
     return bool(np.allclose(first[columns], second[columns], rtol=1e-5, equal_nan=True))
+
+
+def by_sharing(run: ReportedRun) -> tuple[Model, Model] | None:
+    """Models of the attributes that share, each alone and sharing, on the labels held out.
+
+    None where the run doesn't keep scores of its single-task model, or nothing is shared.
+    """
+    held_out, report = run.held_out, run.sharing
+    if held_out is None or held_out.alone is None or report is None:
+        return None
+    columns = [m for m, shared in enumerate(report["shared"].tolist()) if shared]
+    if not columns:
+        return None
+    both = held_out.of(columns)
+    assert both.alone is not None
+    names = [str(run.names[column]) for column in columns]
+    found = []
+    for label, scores in ((ALONE, both.alone), (SHARING, both.scores)):
+        table = attribute_metrics(np.nan_to_num(scores), both.labels, names)
+        mine = both._replace(scores=scores, probabilities=None, alone=None)
+        part = replace(run, names=names, held_out=mine, metrics={label: table})
+        found.append(Model(label, table, part))
+    return found[0], found[1]

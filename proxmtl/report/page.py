@@ -47,7 +47,11 @@ def report_page(runs: Sequence[ReportedRun]) -> str:
     blocks = [
         {
             "name": printable(run.name),
-            "headline": headline(run, [table for _, table in page.tables_of(run)]),
+            "headline": headline(
+                run,
+                [table for _, table in page.tables_of(run)],
+                next((change.comparison for change in page.changes if change.run is run), None),
+            ),
             "sentences": verdict(run, *_unzipped(page.tables_of(run))),
             "facts": _facts(run),
         }

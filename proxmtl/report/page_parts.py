@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from proxmtl.report.comparison import all_names, compare_models, scores_by_attribute
+from proxmtl.report.comparison import (
+    all_names,
+    by_sharing,
+    compare_models,
+    scores_by_attribute,
+)
 from proxmtl.report.names import printable
 from proxmtl.report.runs import models_of
 
@@ -33,6 +38,15 @@ class Figure(NamedTuple):
     title: str
     caption: str
     tall: bool = False
+
+
+class Change(NamedTuple):
+    """What sharing changes on the rows that a run held out."""
+
+    run: ReportedRun
+    pair: tuple[Model, Model]
+    """Of the attributes that share: each alone, and sharing."""
+    comparison: Comparison
 
 
 @dataclass
@@ -68,6 +82,12 @@ class Page:
             found = compare_models(self.models[0][0], model)
             if found is not None:
                 self.comparisons.append(found)
+        self.changes: list[Change] = []
+        for run in runs:
+            pair = by_sharing(run)
+            found = None if pair is None else compare_models(*pair)
+            if pair is not None and found is not None:
+                self.changes.append(Change(run, pair, found))
 
     def figure(self, title: str, caption: str, spec: Spec, *, tall: bool = False) -> Figure:
         """Give a chart its place."""

@@ -51,10 +51,29 @@ def some(names: Sequence[str]) -> str:
     return shown if rest <= 0 else f"{shown} and {rest} more"
 
 
-def headline(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> str:
-    """Say the main findings of a run: how good the model is, and what sharing gives."""
-    found = _quality(run, tables)
-    return found if run.sharing is None else f"{found} {_of_sharing(run.sharing)}"
+def headline(
+    run: ReportedRun, tables: Sequence[pd.DataFrame], by_sharing: Comparison | None = None
+) -> str:
+    """Say the main findings of a run: how good the model is, and what sharing gives.
+
+    Parameters
+    ----------
+    run
+        The run.
+    tables
+        Scores of its models.
+    by_sharing
+        The attributes that share beside the same ones alone, on the rows held out, where known.
+    """
+    found = [_quality(run, tables)]
+    if run.sharing is not None:
+        found.append(_of_sharing(run.sharing))
+    if by_sharing is not None:
+        found.append(
+            f"On {run.scored_on} their mean changes by {points(by_sharing.mean)} points through "
+            f"sharing{_interval(by_sharing)}."
+        )
+    return " ".join(found)
 
 
 def _quality(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> str:
@@ -75,7 +94,7 @@ def _quality(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> str:
 def _of_sharing(report: pd.DataFrame) -> str:
     shared, clear = report[report["shared"].astype(bool)], clear_gains(report)
     if not len(shared):
-        return "Each attribute is as good or better on its own, so nothing is shared."
+        return "In cross-validation sharing was no gain, so nothing is shared."
     if not clear:
         return (
             f"Sharing was chosen for {_of(len(shared), len(report))}, but no gain of it is clear."
@@ -84,7 +103,7 @@ def _of_sharing(report: pd.DataFrame) -> str:
     most = ", most where labels are few" if found is not None and found.few > found.others else ""
     gain = f"{points(_mean(report.loc[clear, 'gain']))} points of average precision"
     return (
-        f"Sharing clearly helps {_of(len(clear), len(report))}{most}: {gain}"
+        f"In cross-validation sharing clearly helps {_of(len(clear), len(report))}{most}: {gain}"
         f"{agree(len(clear), '', ' on average')}."
     )
 
@@ -103,10 +122,10 @@ class _ByLabels(NamedTuple):
 def _by_labels(shared: pd.DataFrame) -> _ByLabels | None:
     """Gains by numbers of positive labels; None where all attributes have as many."""
     gain, positives = shared["gain"].to_numpy(float), shared["positives"].to_numpy(float)
-    cut = float(np.median(positives))
-    few = positives <= cut
+    few = positives <= np.median(positives)
     if few.all():
         return None
+    cut = float(positives[few].max())
     return _ByLabels(_mean(gain[few]), _mean(gain[~few]), int(few.sum()), cut)
 
 
@@ -128,18 +147,19 @@ def verdict(run: ReportedRun, models: Sequence[Model], tables: Sequence[pd.DataF
 def comparison_sentence(comparison: Comparison) -> str:
     """Say by how much a model is ahead of the first one."""
     other, first = printable(comparison.label), printable(comparison.reference)
-    n = len(comparison.table)
-    interval = ""
-    if np.isfinite(comparison.mean_low):
-        interval = (
-            f" (95 % interval {points(comparison.mean_low)} to {points(comparison.mean_high)}, "
-            f"paired bootstrap of {counted(comparison.n_samples, 'sample')})"
-        )
+    n, of = len(comparison.table), counted(comparison.n_samples, "labelled sample")
     return (
-        f"{other} against {first}: {points(comparison.mean)} points of mean AP{interval}; "
+        f"{other} against {first}: {points(comparison.mean)} points of mean AP"
+        f"{_interval(comparison, f', paired bootstrap of {of}')}; "
         f"ahead for {comparison.ahead} and behind for {comparison.behind} of "
         f"{counted(n, 'attribute')} in common."
     )
+
+
+def _interval(comparison: Comparison, how: str = "") -> str:
+    """Of the mean difference, in brackets; empty where it isn't known."""
+    low, high = comparison.mean_low, comparison.mean_high
+    return "" if np.isnan(low) else f" (95 % interval {points(low)} to {points(high)}{how})"
 
 
 def _sharing(report: pd.DataFrame) -> list[str]:

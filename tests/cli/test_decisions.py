@@ -28,6 +28,13 @@ def test_thresholds_of_a_fit_are_those_of_its_predictions(program, files):
     accuracy = pd.read_csv(files / "m.csv")["accuracy"].mean()
     labels = pd.read_csv(files / "y.csv").to_numpy()
     assert accuracy == pytest.approx(model.score(X, labels), abs=1e-4)
+    few = pd.read_csv(files / "y.csv")
+    few.loc[np.flatnonzero(few["black"] == 1)[5:], "black"] = np.nan
+    few.to_csv(files / "few.csv", index=False)
+    _, _, err = program("evaluate", "run", "x.npy", "--labels", "few.csv")
+    assert "scored on fewer than 10 positive labels; its interval is wide: black" in " ".join(
+        err.split()
+    )
 
 
 def test_a_run_whose_attributes_share_keeps_the_scores_of_each_alone(program, files):

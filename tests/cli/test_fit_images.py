@@ -179,8 +179,10 @@ def test_images_that_cannot_be_read_are_all_named_and_the_rest_is_kept(
     assert not (photos / "run").exists()
     for name in ("20.png", "33.png"):
         (photos / "photos" / name).write_bytes(good)
-    assert program(*FIT, *QUICK, "--batch-size", "4")[0] == 0
+    code, _, err = program(*FIT, *QUICK, "--batch-size", "4")
+    assert code == 0, err
     assert sum(looked_at) == 40  # each once, in two commands
+    assert "Note: features of 20 of 40 images are there from an earlier call, which this" in err
 
 
 def test_one_bad_image_is_named_and_left_out_if_asked(program, photos):

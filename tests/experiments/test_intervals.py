@@ -135,6 +135,20 @@ def test_differences_of_models_are_those_of_the_same_resamples():
     assert (fewer.n_resamples, better.n_resamples) == (100, 1000)
 
 
+def test_rankings_that_few_labels_find_perfect_have_no_interval():
+    labels = np.repeat([[1.0], [0.0]], 6, axis=0)
+    scores = np.linspace(1, -1, 12)[:, None]
+    found = paired_differences(scores, scores**3, labels)
+    assert np.isnan([*found.low, *found.high, found.mean_low, found.mean_high]).all()
+    # beside another attribute, the mean is over that one
+    other = np.random.default_rng(0).standard_normal((12, 2))
+    both = paired_differences(
+        np.hstack([scores, other[:, :1]]), np.hstack([scores**3, other[:, 1:]]), labels[:, [0, 0]]
+    )
+    assert np.isnan(both.low[0])
+    assert both.low[1] == both.mean_low < both.mean_high == both.high[1]
+
+
 def test_paired_intervals_cover_a_difference_of_nothing():
     """Two noisy versions of one score: their APs differ by nothing in truth."""
     rng = np.random.default_rng(3)

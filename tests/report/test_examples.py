@@ -50,6 +50,21 @@ def test_the_surest_and_the_least_certain_are_shown():
                 assert example.lines[0] == f"labelled {'yes' if label else 'no'}"
 
 
+def test_the_least_certain_of_few_images_are_not_what_the_surest_leave():
+    scores = np.array([3.0, 2.0, 0.1, -0.2, -2.5, np.nan, 0.3, -4.0, -3.0, 2.5])
+    strips = dict(examples._by_certainty(scores))
+    assert strips == {
+        "Surest of yes": [0, 9, 1],
+        "Surest of no": [7, 8, 4],
+        "Least certain": [2, 3, 6],
+    }
+    assert dict(examples._by_certainty(scores[:1])) == {
+        "Surest of yes": [0],
+        "Surest of no": [],
+        "Least certain": [],
+    }
+
+
 def test_decisions_that_differ_are_counted_and_drawn_alike():
     first = model_of("a", noise=2.0)
     noise = np.random.default_rng(7).standard_normal(first.run.held_out.scores.shape)

@@ -3,86 +3,29 @@
 import base64
 import hashlib
 import json
-import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
-from report_cases import EVIL, NAMES, Album, run_of, sharing_of, with_alone
+from report_cases import EVIL, NAMES, Parsed, rows_named, run_of
 
-from proxmtl.experiments import average_precision
 from proxmtl.report import page as page_module
 from proxmtl.report.comparison import compare_models
 from proxmtl.report.page import LARGEST_PAGE, report_page
 from proxmtl.report.page_parts import Page
 from proxmtl.report.page_sections import add_sections
 from proxmtl.report.runs import Latents, models_of
-from proxmtl.report.sharing_section import add_changes
-from proxmtl.report.verdict import comparison_sentence, headline, run_warnings, without_weights
-
-
-class Parsed(HTMLParser):
-    """Elements with their attributes, texts by element, and rows of tables."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.texts, self.rows, self.stack = [], {}, [], []
-        self.captions = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta", "input", "br", "img"):
-            self.stack.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data):
-        if self.stack:
-            self.texts.setdefault(self.stack[-1], []).append(data)
-            if self.stack[-1] == "caption":
-                self.captions.append((len(self.rows), data))
-            if self.stack[-1] in ("td", "th", "button", "small") and self.rows and self.rows[-1]:
-                self.rows[-1][-1] += data.strip() + (" " if self.stack[-1] == "small" else "")
-
-    def of(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    def section(self, key):
-        return any(found.get("id") == key for found in self.of("section"))
-
-    @property
-    def charts(self):
-        return json.loads(self.scripts[0])
-
-    @property
-    def scripts(self):
-        return self.texts["script"]
-
-    @property
-    def said(self):
-        return " ".join(self.texts["p"] + self.texts.get("li", []))
+from proxmtl.report.verdict import (
+    comparison_sentence,
+    run_warnings,
+    without_weights,
+)
 
 
 def values_of(chart, layer):
     found = chart["layer"][layer].get("data", chart.get("data"))
     return found.get("values") or chart["datasets"][found["name"]]
-
-
-def rows_named(parsed, name, caption="Scores by attribute"):
-    """Rows of a table by their heads."""
-    starts = [*parsed.captions, (len(parsed.rows), "")]
-    (place,) = [i for i, (_, found) in enumerate(parsed.captions) if found == caption]
-    rows = parsed.rows[starts[place][0] : starts[place + 1][0]]
-    return [row for row in rows if row and row[0] == name]
 
 
 def test_a_page_holds_the_scores_and_charts_of_its_run():
@@ -168,38 +111,6 @@ def test_charts_never_hold_what_json_has_not():
     assert "out of the means: black." in page.said
     (row,) = rows_named(page, "black")
     assert row[2] == "–"
-
-
-def test_sharing_is_put_into_words():
-    run = run_of(sharing=sharing_of([0.05, 0.03, 0.001, 0.0], [0.01, 0.01, 0.01, 0.0]))
-    page = Parsed(report_page([run]))
-    assert (
-        "Sharing clearly helps 2 of 4 attributes, most where labels are few: +4.0 points of "
-        "average precision on average."
-    ) in page.said
-    assert page.said.index("Mean average precision") < page.said.index("Sharing clearly helps")
-    assert "chose sharing for 3 of 4 attributes: +2.7 points of AP on average" in page.said
-    assert "above two standard errors for 2, and a loss by as much for 0" in page.said
-    assert "black +5.0 ± 1.0, white +3.0 ± 1.0" in page.said
-    assert (
-        "More is gained where labels are few: +4.0 points for the 2 attributes with at most 10"
-        in (page.said)
-    )
-    (row,) = rows_named(page, "black")
-    assert any(cell.startswith("+5.0± 1.0") for cell in row)
-    assert row[-1].startswith("5of 70")
-
-    none = run_of(sharing=sharing_of([0] * 4, [0] * 4, [False] * 4))
-    said = headline(none, list(none.metrics.values()))
-    quality = (
-        r"Mean average precision \d+\.\d %, where chance has .*; accuracy .* answer has .* %\. "
-    )
-    assert re.fullmatch(quality + r"Each attribute .* on its own, so nothing is shared\.", said)
-    unclear = run_of(sharing=sharing_of([0.01] * 4, [0.01] * 4))
-    assert headline(unclear, []).endswith("for 3 of 4 attributes, but no gain of it is clear.")
-    late = run_of(sharing=sharing_of([0.0, 0.0, 0.06, 0], [0.01] * 4))
-    assert headline(late, []).endswith("helps 1 of 4 attributes: +6.0 points of average precision.")
-    assert "No more is gained where labels are few: +0.0 points" in Parsed(report_page([late])).said
 
 
 def test_runs_on_the_same_samples_have_paired_differences():
@@ -325,54 +236,6 @@ def test_a_comparison_without_intervals_says_none():
         "b against a: +0.0 points of mean AP; "
         "ahead for 0 and behind for 0 of 4 attributes in common."
     )
-
-
-def test_what_sharing_changes_is_counted_by_attribute():
-    run = with_alone(run_of(noise=0.7))
-    held = run.held_out
-    page = Page([run])
-    add_changes(page)
-    (section,) = page.sections
-    (table,) = section.tables
-    assert [row[0].text for row in table.rows] == NAMES[:2]
-    known = ~np.isnan(held.labels)
-    right, alone = (
-        known & ((scores > 0) == (held.labels > 0)) for scores in (held.scores, held.alone)
-    )
-    for m, row in enumerate(table.rows):
-        seen = known[:, m]
-        ap = [
-            average_precision(z[seen, m], held.labels[seen, m]) for z in (held.alone, held.scores)
-        ]
-        assert row[1].value == pytest.approx(ap[1] - ap[0])
-        counts = [(right & ~alone)[:, m].sum(), (alone & ~right)[:, m].sum(), known[:, m].sum()]
-        assert [cell.value for cell in row[2:]] == counts
-    better, worse = ((right & ~alone)[:, :2].sum(), (alone & ~right)[:, :2].sum())
-    said = " ".join(section.text)
-    assert (
-        f"shared model gets {better} right that the single-task model gets wrong, and {worse}"
-        in said
-    )
-    assert not section.examples  # it was made of features
-
-
-def test_images_that_sharing_decides_otherwise_are_shown():
-    page = Page([with_alone(run_of(noise=0.7, pictures=Album()))])
-    add_changes(page)
-    ((block,),) = [section.examples for section in page.sections]
-    assert [strip.title for strip in block.strips] == [
-        "Wrong with the single-task model, right with the shared model",
-        "Right with the single-task model, wrong with the shared model",
-    ]
-
-
-def test_runs_in_which_nothing_is_shared_have_no_such_section():
-    nobody = with_alone(run_of())
-    nobody = replace(nobody, sharing=nobody.sharing.assign(shared=False))
-    for run in (nobody, run_of()):
-        page = Page([run])
-        add_changes(page)
-        assert not page.sections
 
 
 def test_pages_of_several_runs_have_the_auc_of_each():

@@ -74,7 +74,7 @@ DEFAULT_ACCURACY = {"latent": 1e-3}  # of the KKT residual; of the others' gap i
 # iterations and passes, certificates apart
 BUDGETS = {
     ("elastic", "AdPGM"): (91, 93.0),
-    ("elastic", "BlockNewton"): (6, 52.6),
+    ("elastic", "BlockNewton"): (6, 41.1),
     ("elastic", "DavisYin"): (134, 211.0),
     ("elastic", "FISTA"): (58, 66.5),
     ("elastic", "FISTA from a short step"): (105, 111.5),
@@ -100,7 +100,7 @@ BUDGETS = {
     ("ridge, wide", "LBFGS"): (27, 32.1),
     ("ridge, wide", "NewtonCholesky"): (9, 33.0),
     ("fused", "PDHG"): (229, 232.0),
-    ("wide", "BlockNewton"): (8, 74.5),
+    ("wide", "BlockNewton"): (8, 12.9),
     ("wide", "FISTA"): (107, 120.5),
     ("wide", "MFISTA"): (103, 111.0),
     ("wide", "ProxNewton"): (62, 44.5),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,11 +17,11 @@ from proxmtl.problem import Problem
 from proxmtl.ranks import ALONE
 from proxmtl.regularizers import RowNorms
 from proxmtl.solvers.mfista import MFISTA, MFISTAState
-from proxmtl.solvers.newton_steps import Line
+from proxmtl.solvers.newton_steps import Line, PenalizedLine
 from proxmtl.solvers.proximal import linearized_at, probed_step
 from proxmtl.solvers.requirements import lacking_curvature
 from proxmtl.solvers.row_models import gram_size, row_models
-from proxmtl.solvers.working_set_newton import WorkingSetNewton, WorkingSetState
+from proxmtl.solvers.working_set_newton import WorkingSetNewton, WorkingSetState, enlarged
 from proxmtl.state import Saved
 
 __all__ = ["BlockNewton", "BlockNewtonState"]
@@ -33,11 +34,13 @@ EVERY = 10
 """Accelerated steps between certificates."""
 STEPS = 8
 """Typical number of Newton steps with a Gram matrix each."""
+ASIDE = 1 << 24
+"""Operations of a Gram matrix in the time that a task's step takes beside it, a millisecond."""
 
 
 @dataclass
 class BlockNewtonState(WorkingSetState):
-    """One working set for all tasks, (D,); and what is known of Gram matrices."""
+    """Working sets (D,) of all tasks, or (D, M) of each; and what is known of Gram matrices."""
 
     grams: float = 0.0  # passes that Gram matrices have taken
     inner: MFISTAState | None = None  # state of accelerated steps, once these follow
@@ -56,11 +59,13 @@ class BlockNewton(WorkingSetNewton[BlockNewtonState]):
     group of tasks follows (Armijo). The model needs the features only for the Gram matrix of the
     working set: of each task, weighted by the curvatures of the loss at its samples; one for all
     tasks if these are the same, as for the squared loss without missing labels, whose model is the
-    loss itself. Where a line search fails, the next model has the largest curvature of the loss, so
-    that its minimiser is no higher, and the line search lengthens this step while the objective
-    falls. An intercept is minimised exactly along with each block. A task whose loss at the start
-    is larger than at zero starts at zero. The objective never increases. Points and scores are kept
-    in float64, whatever the dtype of the features.
+    loss itself. Where tasks need matrices of their own and the penalty is an L1 norm, each has a
+    working set of its own as well, and rests once its KKT residual is rounding. Where a line search
+    fails, the next model has the largest curvature of the loss, so that its minimiser is no higher,
+    and the line search lengthens this step while the objective falls. An intercept is minimised
+    exactly along with each block. A task whose loss at the start is larger than at zero starts at
+    zero. The objective never increases. Points and scores are kept in float64, whatever the dtype
+    of the features.
 
     Gram matrices count as the fraction of a pass that their operations are. They pay for working
     sets that are small beside all features. Once they would take more than ``allowance`` passes, or
@@ -111,20 +116,18 @@ class BlockNewton(WorkingSetNewton[BlockNewtonState]):
             return "takes an L1 penalty or norms of rows of weights, and squared Frobenius norms"
         return lacking_curvature(problem.loss)
 
-    def chosen(self, weights: Tensor, kkt: Tensor) -> Tensor:
-        """Mask (D,): non-zero rows, and as many of the others with the largest violations."""
-        alive = (weights != 0).any(1)
-        violation = torch.where(alive, 0.0, kkt.square().sum(1))
-        wanted = min(max(self.smallest, int(alive.sum())), int((violation > 0).sum()))
-        rows = alive.clone()
-        rows[violation.topk(wanted).indices] = True
-        return rows
+    def chosen(self, problem: Problem, weights: Tensor, kkt: Tensor) -> Tensor:
+        """Mask (D,) or (D, M): what is not zero, and as many others of the largest violations."""
+        alive, violation = weights != 0, kkt.abs()
+        if not _is_apart(problem):
+            alive, violation = alive.any(1), kkt.square().sum(1)
+        return enlarged(alive, violation, self.smallest)
 
     def pays(self, problem: object) -> bool:
         """Whether this solver can take the problem, with compiled loops, within its allowance.
 
         The smallest working set counts, in typical Newton steps. False for a problem that needs a
-        Gram matrix of each of several tasks in each step: that did not pay.
+        Gram matrix of each of several tasks in each step, on the same rows: that did not pay.
         """
         if not isinstance(problem, Problem) or self.lacking(problem):
             return False
@@ -132,23 +135,26 @@ class BlockNewton(WorkingSetNewton[BlockNewtonState]):
         side = min(D, self.smallest)
         if N * max(side, M) > MOST_ENTRIES:
             return False
-        exact = _is_exact(problem)
-        fits = side**2 * (1 if exact else STEPS) <= 2 * D * M * self.allowance
-        return fits and (exact or M == 1) and is_compiled("block_descent")
+        exact, apart = _is_exact(problem), _is_apart(problem)
+        size = side**2 + (ASIDE / (2 * N) if apart else 0)
+        fits = size * (1 if exact else STEPS) <= 2 * D * (M if exact else 1) * self.allowance
+        return fits and (exact or apart or M == 1) and is_compiled("block_descent")
 
     def step(self, problem: Problem, state: BlockNewtonState) -> BlockNewtonState:
         if state.inner is not None:
             return self._accelerated(problem, state, state.inner)
-        rows = torch.nonzero(state.rows).flatten()
         h, cautious = _curvatures(problem, state)
-        passes, entries = gram_size(problem, rows, h)
-        grams = state.grams + passes
+        parts = _parts(problem, state)
+        sizes = [gram_size(problem, rows, h[:, tasks]) for tasks, rows, _ in parts]
+        grams = state.grams + sum(passes for passes, _ in sizes)
         most = min(self.allowance, state.grams + problem.counts.left - AFTER)
-        if grams > most or entries > MOST_ENTRIES:
+        if grams > most or max((entries for _, entries in sizes), default=0) > MOST_ENTRIES:
             x, scores = state.x.to(problem.design.dtype), state.scores.to(problem.design.dtype)
             step = probed_step(problem, linearized_at(problem, x, scores))
             return self._accelerated(problem, state, MFISTA().start(problem, x, scores, step))
-        x, scores, safe = self._newton_step(problem, state, rows, h, cautious)
+        residuals = problem.data.gradient(state.scores)
+        steps = [self._descent(problem, state, part, residuals, h) for part in parts]
+        x, scores, safe = _searched(problem, state, parts, steps, residuals, cautious)
         return self.moved(problem, state, x, scores, safe=safe, grams=grams)
 
     @staticmethod
@@ -167,48 +173,123 @@ class BlockNewton(WorkingSetNewton[BlockNewtonState]):
             inner=inner,
         )
 
-    def _newton_step(
-        self, problem: Problem, state: BlockNewtonState, rows: Tensor, h: Tensor, cautious: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Point, scores, and mask of the tasks that stayed, after a Newton step."""
-        data, design = problem.data, problem.design
-        if not bool(state.residual.any()) or not (len(rows) or design.intercept):
-            return state.x, state.scores, torch.zeros_like(state.safe)
-        residuals = data.gradient(state.scores)
-        share = len(rows) / len(state.rows)
+    def _descent(
+        self,
+        problem: Problem,
+        state: BlockNewtonState,
+        part: _Part,
+        residuals: Tensor,
+        h: Tensor,
+    ) -> _Step:
+        """The step to the minimiser of the model, of tasks that share a working set."""
+        tasks, rows, norms = part
+        share = len(rows) * len(tasks) / (len(state.rows) * len(state.safe))
         problem.counts.charge(forward=share, adjoint=share)
-        models = row_models(problem, rows, h)
-        norms = _norms(problem)
-        weights = design.split(state.x)[0][rows].t().contiguous()
+        models = row_models(problem, rows, h[:, tasks])
+        mine = residuals[:, tasks]
+        weights = state.x[rows[:, None], tasks].t().contiguous()
         found = block_descent(
             models.grams,
-            models.slopes(residuals),
+            models.slopes(mine),
             weights,
-            penalty=norms.factors[:, rows],
+            penalty=norms.factors,
             groups=norms.groups,
             ridge=norms.ridge,
             reduction=self.reduction,
             sweeps=self.sweeps,
         )
-        move = found - weights
-        along, constant = models.along(residuals, move)
-        line = _RowLine(
-            data.rearranged(torch.t, torch.float64),
-            state.scores.t(),
-            residuals.t(),
-            along.t(),
-            constant,
-            weights=weights,
-            move=move,
-            norms=norms._replace(factors=norms.factors[:, rows]),
-        )
-        tau = line.shared(line.searched(lengthened=line.summed(cautious.to(move)) > 0))
-        x = state.x.clone()
-        # a weight at zero is there without rounding
-        x[rows] = torch.where(tau[:, None] == 1, found, weights + tau[:, None] * line.move).t()
-        if design.intercept:
-            x[-1] += tau * line.constant / design.unit
-        return x, state.scores + tau * line.along.t(), tau == 0
+        along, constant = models.along(mine, found - weights)
+        return _Step(weights, found, along.t(), constant)
+
+
+class _Step(NamedTuple):
+    """A full step of m tasks on k rows of weights."""
+
+    weights: Tensor
+    """Before it, (m, k)."""
+    found: Tensor
+    """After it, (m, k)."""
+    along: Tensor
+    """Change of the scores, (m, N)."""
+    constant: Tensor
+    """Change of the intercepts times their unit, (m,)."""
+
+
+class _Part(NamedTuple):
+    """Tasks that share a working set, and take a Newton step together."""
+
+    tasks: Tensor
+    """(m,), int64."""
+    rows: Tensor
+    """Their working set, (k,), ascending."""
+    norms: RowNorms
+    """Of the weights (k, m)."""
+
+
+def _parts(problem: Problem, state: BlockNewtonState) -> list[_Part]:
+    """Those that have a step to take."""
+    norms, tasks = _norms(problem), torch.arange(len(state.safe))
+    if state.rows.ndim == 1:
+        rows = torch.nonzero(state.rows).flatten()
+        moves = bool(state.residual.any()) and (len(rows) or problem.design.intercept)
+        return [_Part(tasks, rows, _of_rows(norms, rows))] if moves else []
+    found = []
+    for m in tasks[state.residual > 0].tolist():
+        task, rows = tasks[m : m + 1], torch.nonzero(state.rows[:, m]).flatten()
+        mine = norms._replace(groups=torch.zeros_like(task), factors=norms.factors[task])
+        if len(rows) or problem.design.intercept:
+            found.append(_Part(task, rows, _of_rows(mine, rows)))
+    return found
+
+
+def _of_rows(norms: RowNorms, rows: Tensor) -> RowNorms:
+    return norms._replace(factors=norms.factors[:, rows])
+
+
+def _searched(  # noqa: PLR0917 - what is known of a step
+    problem: Problem,
+    state: BlockNewtonState,
+    parts: Sequence[_Part],
+    steps: Sequence[_Step],
+    residuals: Tensor,
+    cautious: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Point, scores, and mask of the tasks that stayed, after a line search along full steps."""
+    x, scores, safe = state.x.clone(), state.scores.clone(), torch.zeros_like(state.safe)
+    if not parts:
+        return x, scores, safe
+    tasks = torch.cat([part.tasks for part in parts])
+    weights = torch.cat([step.weights.flatten() for step in steps])
+    found = torch.cat([step.found.flatten() for step in steps])
+    rows = torch.cat([part.rows.repeat(len(part.tasks)) for part in parts])
+    sizes = torch.tensor([len(part.rows) for part in parts for _ in part.tasks])
+    owner = torch.repeat_interleave(sizes)
+    known = (
+        problem.data.rearranged(lambda each: each.t()[tasks], torch.float64),
+        scores.t()[tasks],
+        residuals.t()[tasks],
+        torch.cat([step.along for step in steps]),
+        torch.cat([step.constant for step in steps]),
+    )
+    line: PenalizedLine | _RowLine
+    if state.rows.ndim == 1:
+        shape, norms = steps[0].weights.shape, parts[0].norms
+        line = _RowLine(*known, weights.view(shape), (found - weights).view(shape), norms)
+    else:
+        factors = torch.cat([part.norms.factors.flatten() for part in parts])
+        ridge = parts[0].norms.ridge
+        line = PenalizedLine(*known, weights, found - weights, factors, ridge, owner)
+    lengthened = line.summed(cautious[tasks].to(x)) > 0
+    tau = line.shared(line.searched(lengthened=lengthened))
+    by_weight = tau[owner]
+    moved = weights + by_weight * line.move.flatten()
+    # a weight at zero is there without rounding
+    x[rows, tasks[owner]] = torch.where(by_weight == 1, found, moved)
+    if problem.design.intercept:
+        x[-1, tasks] += tau * line.constant / problem.design.unit
+    scores[:, tasks] += (tau[:, None] * line.along).t()
+    safe[tasks] = tau == 0
+    return x, scores, safe
 
 
 @dataclass
@@ -270,6 +351,13 @@ def _is_exact(problem: Problem) -> bool:
     """Whether one model serves all tasks, in every step, and is the loss itself."""
     weights = problem.data.converted(torch.float64)[1]
     return isinstance(problem.loss, Squared) and bool((weights == weights[:, :1]).all())
+
+
+def _is_apart(problem: Problem) -> bool:
+    """Whether several tasks have nothing in common: no model, and no term of the penalty."""
+    R, weights = problem.regularizer, problem.design.split(problem.zeros())[0]
+    several = weights.shape[1] > 1 and not _is_exact(problem)
+    return several and R is not None and R.as_elastic_net(weights) is not None
 
 
 def _norms(problem: Problem) -> RowNorms:

@@ -82,8 +82,9 @@ def choose(
     :class:`CoordinateNewton`, unless its loops can't be compiled (numba is missing or fails, or
     another backend was asked for). For an L1 penalty or norms of rows on dense features
     :class:`BlockNewton`, under the same condition, if there is a single task, or one Gram matrix
-    serves all (squared loss, no missing labels), and those of small working sets take less time
-    than typical accelerated steps. For an L1 penalty on large dense features of a single task, more
+    serves all (squared loss, no missing labels), or the penalty is an L1 norm, so that each task
+    has a working set of its own, and steps with small working sets take less time than typical
+    accelerated ones. For an L1 penalty on large dense features of a single task, more
     than labels, :class:`ProxNewton`. For overlapping groups with many memberships :class:`PDHG`.
     For all other problems :class:`FISTA`, which takes every convex penalty, and :class:`MFISTA` for
     penalties that are not convex. The choice depends on the

@@ -16,7 +16,7 @@ from proxmtl.kernels.dispatch import is_compiled
 from proxmtl.problem import Problem
 from proxmtl.solvers.newton_steps import PenalizedLine
 from proxmtl.solvers.requirements import lacking_curvature
-from proxmtl.solvers.working_set_newton import WorkingSetNewton, WorkingSetState
+from proxmtl.solvers.working_set_newton import WorkingSetNewton, WorkingSetState, enlarged
 
 __all__ = ["CoordinateNewton", "CoordinateNewtonState"]
 
@@ -90,16 +90,9 @@ class CoordinateNewton(WorkingSetNewton[CoordinateNewtonState]):
         penalty, ridge = _terms(problem, weights)
         return (penalty * weights.abs() + ridge * weights.square()).sum(0)
 
-    def chosen(self, weights: Tensor, kkt: Tensor) -> Tensor:
+    def chosen(self, problem: Problem, weights: Tensor, kkt: Tensor) -> Tensor:  # noqa: ARG002
         """Masks (D, M): non-zero weights, and as many of the others with the largest violations."""
-        alive = (weights != 0).t()
-        violation = torch.where(alive, 0.0, kkt.t().abs())
-        counts = alive.sum(1).clamp_min(self.smallest)
-        most = min(int(counts.max()), violation.shape[1])
-        largest, where = violation.topk(most, dim=1)
-        places = torch.arange(most, device=weights.device)
-        wanted = (places < counts[:, None]) & (largest > 0)
-        return (alive | torch.zeros_like(alive).scatter_(1, where, wanted)).t()
+        return enlarged(weights != 0, kkt.abs(), self.smallest)
 
     def step(self, problem: Problem, state: CoordinateNewtonState) -> CoordinateNewtonState:
         sets = _WorkingSets(problem, state)

@@ -18,7 +18,7 @@ from proxmtl.solvers.newton_steps import ROUNDING, no_worse_than_zero
 from proxmtl.solvers.points import PointSolver, PointState
 from proxmtl.solvers.requirements import check_problem
 
-__all__ = ["WorkingSetNewton", "WorkingSetState"]
+__all__ = ["WorkingSetNewton", "WorkingSetState", "enlarged"]
 
 FINER = 0.1
 """Factor of the gap that is aimed at next, once a certificate was due and the run goes on."""
@@ -74,7 +74,7 @@ class WorkingSetNewton(PointSolver[W]):
         """What the problem lacks, as text; empty if nothing."""
 
     @abstractmethod
-    def chosen(self, weights: Tensor, kkt: Tensor) -> Tensor:
+    def chosen(self, problem: Problem, weights: Tensor, kkt: Tensor) -> Tensor:
         """Mask of the working sets, from weights and KKT residuals (D, M)."""
 
     def penalties(self, problem: Problem, weights: Tensor) -> Tensor | float:  # noqa: ARG002
@@ -166,13 +166,34 @@ class WorkingSetNewton(PointSolver[W]):
             stalled=stalled,
             x=x,
             scores=scores,
-            rows=self.chosen(weights, kkt),
+            rows=self.chosen(problem, weights, kkt),
             residual=torch.where(size > ROUNDING * grad.norm(dim=0), size, 0.0),
             due=due,
             aim=aim,
             **kept,
         )
         return found
+
+
+def enlarged(alive: Tensor, violation: Tensor, smallest: int) -> Tensor:
+    """Working sets: what is alive, and as many others, those with the largest violations.
+
+    Parameters
+    ----------
+    alive : Tensor of bool, shape (D,) or (D, M)
+        By column, what isn't zero.
+    violation : Tensor, same shape
+        Of optimality, not negative.
+    smallest : int
+        Minimum number of others in a set.
+    """
+    alive = alive.t()
+    violation = torch.where(alive, 0.0, violation.t())
+    counts = alive.sum(-1, keepdim=True).clamp_min(smallest)
+    most = min(int(counts.max()), violation.shape[-1])
+    largest, where = violation.topk(most, dim=-1)
+    wanted = (torch.arange(most, device=alive.device) < counts) & (largest > 0)
+    return (alive | torch.zeros_like(alive).scatter_(-1, where, wanted)).t()
 
 
 def _computed_anew(problem: Problem, x: Tensor, scores: Tensor) -> Tensor:

@@ -95,6 +95,17 @@ def test_accelerated_steps_follow_where_the_budget_has_no_room_for_gram_matrices
     assert result.objective < 0.9 * problem.loss_at_zero
 
 
+@pytest.mark.parametrize("penalty", ["l1", "rows"])
+def test_a_state_is_saved_and_resumed(penalty):
+    problem = dense(PENALTIES[penalty], d=40)
+    solver = BlockNewton(smallest=3)
+    part = run(problem, solver, problem.zeros(), pm.MaxIterations(2))
+    state = BlockNewton.state_type.from_state_dict(part.state.state_dict())
+    rest = run(problem, solver, problem.zeros(), pm.MaxIterations(4), state=state)
+    whole = run(problem, solver, problem.zeros(), pm.MaxIterations(4))
+    assert torch.equal(rest.solution, whole.solution)
+
+
 def test_a_state_of_accelerated_steps_is_saved_and_resumed():
     problem, solver = dense(pm.L21(1.5)), BlockNewton(allowance=1.0)
     part = run(problem, solver, problem.zeros(), pm.MaxIterations(6))
@@ -131,6 +142,41 @@ def test_the_squared_loss_needs_one_gram_matrix_for_all_tasks():
     again = solve(problem, smallest=10)
     assert torch.equal(again.solution, result.solution)
     assert again.passes == pytest.approx(result.passes, rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize("intercept", [False, True])
+def test_tasks_with_nothing_in_common_take_the_steps_of_each_alone(loss, intercept):
+    problem = dense(pm.ElasticNet(1.5, 0.2), loss, d=40, intercept=intercept)
+    solver, stop = BlockNewton(smallest=3), pm.MaxIterations(3)
+    together = run(problem, solver, problem.zeros(), stop)
+    assert together.state.rows.shape == (40, M)
+    passes = 0.0
+    for m in range(M):
+        labels = pm.Targets(problem.targets.labels[:, [m]], problem.targets.weights[:, [m]], 1)
+        design = pm.SharedDesign(problem.design.X, intercept=intercept)
+        alone = pm.Problem(loss, design, labels, problem.regularizer)
+        one = run(alone, solver, alone.zeros(), stop)
+        # products of one column and of four are summed in another order
+        torch.testing.assert_close(
+            together.state.x[:, [m]], one.state.x, rtol=1e-10, atol=1e-12 * one.state.x.abs().max()
+        )
+        assert torch.equal(together.state.rows[:, m], one.state.rows)
+        passes += one.state.grams / M
+    assert together.state.grams == pytest.approx(passes)
+
+
+def test_a_task_that_is_done_takes_no_more_steps():
+    problem = dense(pm.L1(1.5), pm.Logistic(), d=40)
+    solver = BlockNewton(smallest=3)
+    state = solver.init(problem, problem.zeros())
+    residual = state.residual.clone()
+    residual[1] = 0.0
+    moved = solver.step(problem, replace(state, residual=residual))
+    assert (moved.x != state.x).any(0).tolist() == [True, False, True, True]
+    few = solver.step(problem, replace(state, residual=torch.zeros_like(residual)))
+    assert torch.equal(few.x, state.x)
+    assert few.stalled
 
 
 @pytest.mark.parametrize("intercept", [False, True])
@@ -250,8 +296,9 @@ def test_a_group_that_a_safe_step_does_not_move_has_stalled():
     assert twice.stalled
 
 
-def test_no_run_takes_more_passes_than_it_may():
-    made = lambda: dense(pm.L21(1.5))  # noqa: E731
+@pytest.mark.parametrize("penalty", ["l1", "rows"])
+def test_no_run_takes_more_passes_than_it_may(penalty):
+    made = lambda: dense(PENALTIES[penalty])  # noqa: E731
     whole = run(made(), BlockNewton(smallest=1), made().zeros(), RULE(1e-9))
     seen = set()
     for most in np.linspace(0.5, 1.5 * whole.passes, 12):
@@ -311,10 +358,15 @@ def test_it_is_the_default_where_small_working_sets_are_cheap():
         result = pm.minimize(problem)
         assert result.solver == "BlockNewton"
         assert result.status is pm.Status.CONVERGED
-    # not where each of several tasks needs matrices of its own
+    # where each of several tasks needs matrices of its own, if it has its own rows too
     for loss, missing in ((pm.Logistic(), 0.0), (pm.Squared(), 0.2)):
         many = dense(PENALTIES["rows"], loss, missing=missing)
         assert isinstance(choose(many).solver, pm.FISTA)
+        apart = dense(PENALTIES["elastic net"], loss, missing=missing, n=400, d=600)
+        assert isinstance(choose(apart).solver, BlockNewton)
+        # nor where a step of each task takes longer than many of all of them
+        small = dense(PENALTIES["elastic net"], loss, missing=missing)
+        assert isinstance(choose(small).solver, pm.FISTA)
 
 
 @pytest.mark.parametrize("backend", ["naive", "torch", "triton"])

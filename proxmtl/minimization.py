@@ -47,8 +47,8 @@ def minimize(
         a ridge on shared features that is :class:`LBFGS`, or :class:`NewtonCholesky` if labels or
         features are few; for an L1 penalty on sparse features :class:`CoordinateNewton`,
         and for one or for norms of rows on dense features :class:`BlockNewton`, if there is a
-        single task, or the loss is squared and no label is missing, or the penalty is an L1 norm
-        and features are many, where numba can compile them;
+        single task, or the loss is squared and no label is missing, or features are many and
+        correlated, where numba can compile them;
         for an L1 penalty on dense features of a single task, more than labels and too large for
         caches, else :class:`ProxNewton`; for penalties that are not convex :class:`MFISTA`;
         for all other problems (other penalties, features of each task) :class:`FISTA`. A run that

@@ -74,6 +74,7 @@ def grid() -> list[Setting]:
         ("L1", ("squared", "squared hinge"), ((3000, 400, 1), (400, 2000, 1)), "correlated"),
         ("L1", ("logistic", "squared hinge"), ((2000, 500, 10), (600, 1500, 20)), "correlated"),
         ("L21", ("squared", "logistic"), ((800, 300, 10), (300, 1500, 10)), "dense"),
+        ("L21", ("logistic", "squared hinge"), ((2000, 500, 10), (600, 1500, 20)), "correlated"),
         ("groups", ("squared", "logistic"), ((2000, 500, 1), (400, 3000, 1)), "dense"),
         ("windows", ("squared",), ((2000, 300, 1),), "dense"),
         ("nuclear", ("squared hinge",), ((800, 200, 10),), "dense"),

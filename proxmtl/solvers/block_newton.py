@@ -16,6 +16,7 @@ from proxmtl.losses import Squared
 from proxmtl.problem import Problem
 from proxmtl.ranks import ALONE
 from proxmtl.regularizers import RowNorms
+from proxmtl.solvers.correlation import are_correlated
 from proxmtl.solvers.mfista import MFISTA, MFISTAState
 from proxmtl.solvers.newton_steps import Line, PenalizedLine
 from proxmtl.solvers.proximal import linearized_at, probed_step
@@ -126,8 +127,9 @@ class BlockNewton(WorkingSetNewton[BlockNewtonState]):
     def pays(self, problem: object) -> bool:
         """Whether this solver can take the problem, with compiled loops, within its allowance.
 
-        The smallest working set counts, in typical Newton steps. False for a problem that needs a
-        Gram matrix of each of several tasks in each step, on the same rows: that did not pay.
+        The smallest working set counts, in typical Newton steps. A problem that needs a Gram matrix
+        of each of several tasks in each step has to have correlated features: on others accelerated
+        steps are few.
         """
         if not isinstance(problem, Problem) or self.lacking(problem):
             return False
@@ -135,10 +137,14 @@ class BlockNewton(WorkingSetNewton[BlockNewtonState]):
         side = min(D, self.smallest)
         if N * max(side, M) > MOST_ENTRIES:
             return False
-        exact, apart = _is_exact(problem), _is_apart(problem)
-        size = side**2 + (ASIDE / (2 * N) if apart else 0)
-        fits = size * (1 if exact else STEPS) <= 2 * D * (M if exact else 1) * self.allowance
-        return fits and (exact or apart or M == 1) and is_compiled("block_descent")
+        size, most = side**2, 2 * D * self.allowance
+        if _is_exact(problem):
+            fits = size <= M * most
+        elif M == 1:
+            fits = STEPS * size <= most
+        else:
+            fits = STEPS * (size + ASIDE / (2 * N)) <= most and are_correlated(problem.design)
+        return fits and is_compiled("block_descent")
 
     def step(self, problem: Problem, state: BlockNewtonState) -> BlockNewtonState:
         if state.inner is not None:

@@ -16,6 +16,7 @@ from proxmtl.problem import Problem
 from proxmtl.solvers.base import SOLVERS, Solver
 from proxmtl.solvers.block_newton import BlockNewton
 from proxmtl.solvers.coordinate_newton import CoordinateNewton
+from proxmtl.solvers.correlation import are_correlated
 from proxmtl.solvers.fista import FISTA
 from proxmtl.solvers.mfista import MFISTA
 from proxmtl.solvers.newton_cholesky import NewtonCholesky
@@ -56,6 +57,8 @@ TABLE = {
 
 FASTER = 4
 """Operations of a Gram matrix in the time of one of a pass."""
+LONGER = 4
+"""Typical number of accelerated steps on correlated features, relative to that of the table."""
 
 
 class Choice(NamedTuple):
@@ -82,9 +85,8 @@ def choose(
     :class:`CoordinateNewton`, unless its loops can't be compiled (numba is missing or fails, or
     another backend was asked for). For an L1 penalty or norms of rows on dense features
     :class:`BlockNewton`, under the same condition, if there is a single task, or one Gram matrix
-    serves all (squared loss, no missing labels), or the penalty is an L1 norm, so that each task
-    has a working set of its own, and steps with small working sets take less time than typical
-    accelerated ones. For an L1 penalty on large dense features of a single task, more
+    serves all (squared loss, no missing labels), or the features are correlated, and steps with
+    small working sets take less time than typical accelerated ones. For an L1 penalty on large dense features of a single task, more
     than labels, :class:`ProxNewton`. For overlapping groups with many memberships :class:`PDHG`.
     For all other problems :class:`FISTA`, which takes every convex penalty, and :class:`MFISTA` for
     penalties that are not convex. The choice depends on the
@@ -126,10 +128,17 @@ def _class_of(problem: Problem, most: float) -> str:
         return "bent"
     if PDHG.serves(problem):
         return "overlap"
-    if BlockNewton(allowance=_allowance(problem)).pays(problem):
+    if not BlockNewton.lacking(problem) and BlockNewton(allowance=_allowance(problem)).pays(
+        problem
+    ):
         return "blocks"
     weights = problem.design.split(problem.zeros())[0]
     return "large" if _is_large(problem, weights) else _shape(problem, weights)
+
+
+def _is_in_blocks(problem: Problem) -> bool:
+    able = isinstance(problem, Problem) and not BlockNewton.lacking(problem)
+    return able and BlockNewton(allowance=_allowance(problem)).pays(problem)
 
 
 def _shape(problem: Problem, weights: Tensor) -> str:
@@ -143,8 +152,10 @@ def _allowance(problem: Problem) -> float:
     If working sets turn out to be large, the solve then takes about twice as long as with
     accelerated steps alone.
     """
+    assert isinstance(problem.design, SharedDesign)
     weights = problem.design.split(problem.zeros())[0]
-    return FASTER * TABLE[_shape(problem, weights)].iterations
+    steps = TABLE[_shape(problem, weights)].iterations
+    return FASTER * steps * (LONGER if are_correlated(problem.design) else 1)
 
 
 def _is_large(problem: Problem, weights: Tensor) -> bool:

@@ -358,15 +358,16 @@ def test_it_is_the_default_where_small_working_sets_are_cheap():
         result = pm.minimize(problem)
         assert result.solver == "BlockNewton"
         assert result.status is pm.Status.CONVERGED
-    # where each of several tasks needs matrices of its own, if it has its own rows too
+    # where each of several tasks needs matrices of its own, on many correlated features only
     for loss, missing in ((pm.Logistic(), 0.0), (pm.Squared(), 0.2)):
-        many = dense(PENALTIES["rows"], loss, missing=missing)
-        assert isinstance(choose(many).solver, pm.FISTA)
-        apart = dense(PENALTIES["elastic net"], loss, missing=missing, n=400, d=600)
-        assert isinstance(choose(apart).solver, BlockNewton)
-        # nor where a step of each task takes longer than many of all of them
-        small = dense(PENALTIES["elastic net"], loss, missing=missing)
-        assert isinstance(choose(small).solver, pm.FISTA)
+        for penalty in ("rows", "elastic net"):
+            many = dense(PENALTIES[penalty], loss, missing=missing, n=400, d=600)
+            assert isinstance(choose(many).solver, pm.FISTA)
+            X = many.design.X + 3 * many.design.X[:, :1]
+            common = many.on(pm.SharedDesign(X, intercept=True))
+            assert isinstance(choose(common).solver, BlockNewton)
+            few = pm.SharedDesign(X[:, :30], intercept=True)
+            assert isinstance(choose(many.on(few)).solver, pm.FISTA)
 
 
 @pytest.mark.parametrize("backend", ["naive", "torch", "triton"])

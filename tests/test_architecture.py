@@ -27,6 +27,7 @@ GROUND = {
     "row_sources",
     "shown",
     "sources",
+    "threads",
     "wording",
 }
 MATERIAL = {
@@ -69,6 +70,7 @@ MAY_IMPORT = {
     "wording": set(),
     "sources": set(),
     "stubs": set(),
+    "threads": set(),
     "text_tables": {"encodings", "sources"},
     "label_coding": set(),
     "arrays": set(),

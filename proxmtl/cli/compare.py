@@ -93,8 +93,8 @@ def _without_intervals(scores: "pd.DataFrame", first: str) -> list[str]:
             apart.append(str(model))
         elif len(lacking):
             found.append(
-                f"{model} has no interval where the labels held out are too few to tell: "
-                f"{some([str(name) for name in lacking['name']])}."
+                f"{model} has no interval for {some([str(name) for name in lacking['name']])}: the "
+                "labels held out are too few, or both models rank them without an error."
             )
     if apart:
         found.insert(

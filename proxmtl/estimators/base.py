@@ -32,6 +32,7 @@ from proxmtl.posing import observed_design
 from proxmtl.ranks import ALONE
 from proxmtl.regularizers import UnsupportedError
 from proxmtl.result import Result
+from proxmtl.threads import is_small, one_thread
 from proxmtl.wording import warn
 
 __all__ = ["LinearModel"]
@@ -243,7 +244,8 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         with restored_on_error(self):
             X, labels = self._prepared(X, y, sample_weight, classes=classes, warm=warm)
             watch = Watch.on(callback, checkpoint, self, labels, X.X)
-            coef, intercept = self._solve(X, labels, watch, warm=warm)
+            with one_thread(small=is_small(labels.numbers.shape, X.X.shape[1])):
+                coef, intercept = self._solve(X, labels, watch, warm=warm)
             moments = Standardization(self.mean_, self.scale_)
             coef, self.intercept_ = moments.fold(coef, intercept)
             self.coef_ = np.ascontiguousarray(coef.T)

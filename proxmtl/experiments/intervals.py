@@ -187,12 +187,11 @@ def paired_differences(
     ).all(axis=0)[usable]
     ends = np.full((2, n_attributes), np.nan)
     tails = [(1 - level) / 2, (1 + level) / 2]
+    mean = np.full(2, np.nan)
     if usable.any():
         ends[:, usable] = np.nanquantile(found[:, usable], tails, axis=0)
-    mean = np.full(2, np.nan)
-    complete = found[:, usable]
-    if complete.size:
-        mean = np.nanquantile(_mean_of_finite(complete), tails)
+        # the mean is over all attributes, with an interval of their own or without
+        mean = np.nanquantile(_mean_of_finite(found), tails)
     return PairedDifferences(ends[0], ends[1], float(mean[0]), float(mean[1]), n_resamples)
 
 

@@ -8,8 +8,6 @@ straight step leaves them and changes ``W``, at the full curvature of the loss.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -26,6 +24,7 @@ from proxmtl.solvers.base import Solver
 from proxmtl.solvers.blocks import Blocks
 from proxmtl.solvers.panoc import PANOC, PANOCState
 from proxmtl.state import Saved, State
+from proxmtl.threads import one_thread
 
 __all__ = ["Refactored", "RefactoredState", "cheapest", "refactor"]
 
@@ -72,7 +71,7 @@ def refactor(
         # with one group the minimum is a Schatten quasi-norm, attained at the singular vectors
         wide[0][:, live], wide[1][live] = rebalance(problem, *_singular(*current))
         return wide[0].to(L), wide[1].to(S)
-    with _one_thread(small=current[0].numel() * len(current[1]) < THREADED):
+    with one_thread(small=current[0].numel() * len(current[1]) < THREADED):
         for stage in SMOOTHING_STAGES:
             current = rebalance(problem, *cheaper(problem, *current, stage, iterations))
             penalty = problem.factor_penalty(*current)
@@ -116,18 +115,6 @@ def _singular(L: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
     return nn.functional.pad(factors[0], (0, missing)), nn.functional.pad(
         factors[1], (0, 0, 0, missing)
     )
-
-
-@contextmanager
-def _one_thread(*, small: bool) -> Iterator[None]:
-    """Use one thread for small products, which would wait five times as long for a second one."""
-    threads = torch.get_num_threads()
-    if small:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _live(L: Tensor, S: Tensor) -> Tensor:

@@ -86,10 +86,10 @@ def choose(
     another backend was asked for). For an L1 penalty or norms of rows on dense features
     :class:`BlockNewton`, under the same condition, if there is a single task, or one Gram matrix
     serves all (squared loss, no missing labels), or the features are correlated, and steps with
-    small working sets take less time than typical accelerated ones. For an L1 penalty on large dense features of a single task, more
-    than labels, :class:`ProxNewton`. For overlapping groups with many memberships :class:`PDHG`.
-    For all other problems :class:`FISTA`, which takes every convex penalty, and :class:`MFISTA` for
-    penalties that are not convex. The choice depends on the
+    small working sets take less time than typical accelerated ones. For an L1 penalty on large
+    dense features of a single task, more than labels, :class:`ProxNewton`. For overlapping groups
+    with many memberships :class:`PDHG`. For all other problems :class:`FISTA`, which takes every
+    convex penalty, and :class:`MFISTA` for penalties that are not convex. The choice depends on the
     problem and these packages, not on the speed of the machine.
 
     Parameters

@@ -19,6 +19,7 @@ from proxmtl.solvers.identity import check_data, data_figures
 from proxmtl.solvers.lowest import Candidate, Point, lowest
 from proxmtl.state import State, cloned
 from proxmtl.stopping import Decision, Progress, Stop
+from proxmtl.threads import in_few_threads
 
 __all__ = ["Keeper", "has_own_step", "judged", "null_candidates", "run"]
 
@@ -29,6 +30,7 @@ S = TypeVar("S", bound=State)
 X = TypeVar("X")
 
 
+@in_few_threads
 def run(
     problem: P,
     solver: Solver[P, S, X],

@@ -140,13 +140,13 @@ def test_rankings_that_few_labels_find_perfect_have_no_interval():
     scores = np.linspace(1, -1, 12)[:, None]
     found = paired_differences(scores, scores**3, labels)
     assert np.isnan([*found.low, *found.high, found.mean_low, found.mean_high]).all()
-    # beside another attribute, the mean is over that one
+    # the mean is over all attributes, so that its interval has the mean of all differences
     other = np.random.default_rng(0).standard_normal((12, 2))
     both = paired_differences(
         np.hstack([scores, other[:, :1]]), np.hstack([scores**3, other[:, 1:]]), labels[:, [0, 0]]
     )
     assert np.isnan(both.low[0])
-    assert both.low[1] == both.mean_low < both.mean_high == both.high[1]
+    assert both.low[1] == 2 * both.mean_low < 2 * both.mean_high == both.high[1]
 
 
 def test_paired_intervals_cover_a_difference_of_nothing():

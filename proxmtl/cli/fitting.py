@@ -86,7 +86,7 @@ class Fitting:
             config={
                 "command": command,
                 "inputs": [source._asdict() for source in self._sources],
-                "holdout": self._split.holdout,
+                **({} if self.data.for_test is not None else {"holdout": self._split.holdout}),
                 "seed": self._split.seed,
                 **({} if self._images is None else {"images": self._images}),
                 **config,

@@ -24,6 +24,7 @@ from proxmtl.cli.run import (
     with_fitted_labels,
     write_run,
 )
+from proxmtl.cli.run_page import PAGE_FILE
 from proxmtl.experiments import attribute_metrics, fit_report, group_means
 from proxmtl.io.atomic import write_text
 from proxmtl.io.identity import write_fitted_rows
@@ -211,6 +212,8 @@ def show_outcome(console: Console, outcome: Outcome, out: Path) -> None:
     for warning in (*outcome.few, *([] if outcome.zero is None else [outcome.zero])):
         say_warning(warning)
     console.print(f"\nrun folder -> {shown_path(out)}")
+    if (out / PAGE_FILE).is_file():
+        console.print(f"page -> {shown_path(out / PAGE_FILE)}")
 
 
 def _records(means: pd.DataFrame) -> dict[str, Any]:

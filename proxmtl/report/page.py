@@ -96,8 +96,8 @@ def _warnings(page: Page) -> list[str]:
     for run in page.runs:
         for text in run_warnings(run, [table for _, table in page.tables_of(run)]):
             said.setdefault(text, []).append(printable(run.name))
-    every = len(page.runs)
-    found = [t if len(of) == every else f"{', '.join(of)}: {t}" for t, of in said.items()]
+    several = len(page.runs) > 1
+    found = [f"{', '.join(of)}: {t}" if several else t for t, of in said.items()]
     found += [
         f"{printable(c.label)} and {printable(c.reference)} were scored on different samples: "
         "their differences include the luck of the draw. Fit both with the same --seed and "

@@ -51,6 +51,7 @@ def test_from_photos_to_a_page(program, photos, looked_at):
     assert code == 0, err
     assert "8 held-out rows" in out
     assert "sharing" in out
+    assert out.endswith("run folder -> run\npage -> run/report.html\n")
     assert sum(looked_at) == 40
     run = photos / "run"
     entries = read_manifest(run).entries

@@ -50,6 +50,7 @@ def test_the_rows_are_scored_and_not_fitted_on(program, parted):
     config = json.loads((parted / "run" / "config.json").read_text())
     assert config["rows"] == {"fitted": 60, "held_out": 20}
     assert config["options"]["test"] == "test.csv"
+    assert "holdout" not in config  # no fifth of the rows was
 
 
 def test_tune_takes_them_too(program, parted):

@@ -190,6 +190,9 @@ def test_what_to_be_wary_of_is_said():
         assert part in found
     page = Parsed(report_page([run]))
     assert "model could not be scored" not in page.said
+    pair = Parsed(report_page([run, replace(run, name="second", config={})]))
+    assert "first, second: The solver ended with BUDGET" in pair.said
+    assert "first: Left out of the fit as too rare: rare." in pair.said
     bare = replace(run, metrics={}, held_out=None, histories={}, config={})
     assert "could not be scored" in Parsed(report_page([bare])).said
 

@@ -45,9 +45,9 @@ def in_few_threads(function: Callable[A, B]) -> Callable[A, B]:
     @wraps(function)
     def called(*args: A.args, **options: A.kwargs) -> B:
         data, design = (getattr(args[0], name, None) for name in ("data", "design"))
-        width = getattr(design, "n_features", None)
-        known = data is not None and width is not None
-        with one_thread(small=known and is_small(data.shape, width)):
+        width: int | None = getattr(design, "n_features", None)
+        small = data is not None and width is not None and is_small(data.shape, width)
+        with one_thread(small=small):
             return function(*args, **options)
 
     return called

@@ -133,7 +133,9 @@ class BlockNewton(WorkingSetNewton[BlockNewtonState]):
         """
         if not isinstance(problem, Problem) or self.lacking(problem):
             return False
-        (D, M), N = problem.design.split(problem.zeros())[0].shape, problem.data.shape[0]
+        design, N = problem.design, problem.data.shape[0]
+        assert isinstance(design, SharedDesign)
+        D, M = design.split(problem.zeros())[0].shape
         side = min(D, self.smallest)
         if N * max(side, M) > MOST_ENTRIES:
             return False
@@ -143,7 +145,7 @@ class BlockNewton(WorkingSetNewton[BlockNewtonState]):
         elif M == 1:
             fits = STEPS * size <= most
         else:
-            fits = STEPS * (size + ASIDE / (2 * N)) <= most and are_correlated(problem.design)
+            fits = STEPS * (size + ASIDE / (2 * N)) <= most and are_correlated(design)
         return fits and is_compiled("block_descent")
 
     def step(self, problem: Problem, state: BlockNewtonState) -> BlockNewtonState:

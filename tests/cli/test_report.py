@@ -95,7 +95,7 @@ def test_runs_stand_side_by_side(program, files):
     for part in (
         f"{folder}/auto against {folder}/run",
         f"sub/run against {folder}/run",
-        "paired bootstrap of 16 samples",
+        "paired bootstrap of 16 labelled samples",
         "Reliability",
         "Search of strengths",
         "colors",

@@ -44,7 +44,8 @@ def in_few_threads(function: Callable[A, B]) -> Callable[A, B]:
 
     @wraps(function)
     def called(*args: A.args, **options: A.kwargs) -> B:
-        data, design = (getattr(args[0], name, None) for name in ("data", "design"))
+        problem = args[0] if args else options.get("problem")
+        data, design = (getattr(problem, name, None) for name in ("data", "design"))
         width: int | None = getattr(design, "n_features", None)
         small = data is not None and width is not None and is_small(data.shape, width)
         with one_thread(small=small):

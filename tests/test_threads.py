@@ -41,6 +41,16 @@ def test_a_solve_takes_as_many_threads_as_pay(monkeypatch, three, small, expecte
     assert torch.get_num_threads() == three
 
 
+def test_a_problem_by_keyword_is_looked_at_as_well(three):
+    @threads.in_few_threads
+    def number(problem):
+        return torch.get_num_threads()
+
+    posed = pm.Problem.of(*problem())
+    assert number(problem=posed) == number(posed) == 1
+    assert number(problem=None) == three
+
+
 @pytest.mark.parametrize(("small", "expected"), [(30 * 2 * 5, {1}), (30 * 2 * 5 - 1, {3})])
 def test_so_does_a_fit_with_its_search(monkeypatch, three, small, expected):
     X, Y = problem()

@@ -23,7 +23,6 @@ from proxmtl.backbones.training import (
 )
 from proxmtl.backbones.training.events import EVENT_FOLDER, EventLog, require_tensorboard
 from proxmtl.backbones.training.head import attribute_signs
-from proxmtl.backbones.training.start import networks_of_run
 from proxmtl.cli.console import keeping, make_console, say_warning, shown_path, step_progress
 from proxmtl.cli.fitted_attributes import attributes_to_fit, check_classes, split_rows
 from proxmtl.cli.inputs import read_groups, torch_device
@@ -34,6 +33,7 @@ from proxmtl.cli.run_page import PAGE_FILE, write_page
 from proxmtl.cli.trained import trained_metrics, trained_scores, write_trained
 from proxmtl.cli.training_folder import check_unfinished, claimed, naming_settings
 from proxmtl.cli.training_report import best, epoch_line, kept, risen, summary, undone
+from proxmtl.cli.training_start import check_unseen, networks_at_start
 from proxmtl.estimators.latent import PAPERS
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.experiments import group_means
@@ -55,9 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
-    from proxmtl.backbones.networks import Ensemble
     from proxmtl.backbones.training import Epoch, Head
     from proxmtl.cli.options import SplitOptions, StrengthOptions
     from proxmtl.cli.train import HeadOptions, LabelledImages, NetworkOptions, TrainingOptions
@@ -215,7 +213,7 @@ def _train(
     names, groups = _attributes(request)
     architecture = replace(request.architecture(), n_members=len(names))
     # errors of the request are raised now: images may take long to read
-    networks, inputs = _start(request, architecture, names)
+    networks, inputs = networks_at_start(request, architecture, names)
     head, device = request.head(groups, len(names)), torch_device(request.training.device)
     table = _images(request, names)
     if table.skipped:
@@ -223,6 +221,8 @@ def _train(
         console.print(skipped, markup=False)
     networks = networks.to(device)
     train, held, test = _parts(request, table)
+    check_unseen(request, table, test, "--holdout")
+    check_unseen(request, table, held if held is not test else test[:0], "--validate")
     # errors of the labels are raised before the training, too
     check_classes(request.images.labels, table.labels[train], table.names)
     layer = head.layer(networks.n_features, len(table.names))
@@ -299,16 +299,6 @@ def _train(
     _say_what_to_doubt(trainer, table.names, table.labels[test])
     console.print(f"\nrun folder -> {shown_path(out)}")
     parts.tell(out, "the same command without --force" if force else "the same command")
-
-
-def _start(
-    request: Request, architecture: Architecture, names: tuple[str, ...]
-) -> tuple[Ensemble, tuple[Tensor, Tensor] | None]:
-    """Networks as they begin, and the mean and scale of pixels where an earlier run has them."""
-    weights = request.networks.weights
-    if weights is not None and Path(weights).is_dir():
-        return networks_of_run(Path(weights), architecture, names)
-    return architecture.ensemble(request.split.seed, weights), None
 
 
 def _parts(

@@ -133,7 +133,7 @@ class PairedDifferences(NamedTuple):
 
     low: NDArray[np.float64]
     """Lower ends by attribute, (M,); NaN where too few resamples have a positive label, or all have
-    the same difference though the scores differ: then there are too few labels to tell."""
+    the same difference though the rankings differ: then there are too few labels to tell."""
     high: NDArray[np.float64]
     mean_low: float
     """Lower end of the interval of the mean over the attributes."""
@@ -182,9 +182,9 @@ def paired_differences(
     # no interval for an attribute without positives in half of the resamples, and none of width
     # zero, such as of two rankings that a few labels find perfect
     usable = np.isfinite(found).sum(axis=0) * 2 > n_resamples
-    usable[usable] = (np.nanmax(found[:, usable], axis=0) > np.nanmin(found[:, usable], axis=0)) | (
-        (a == b) | np.isnan(y)
-    ).all(axis=0)[usable]
+    alike = np.array([ranked.is_like(other) for ranked, other in sorted_by])
+    varies = np.nanmax(found[:, usable], axis=0) > np.nanmin(found[:, usable], axis=0)
+    usable[usable] = varies | alike[usable]
     ends = np.full((2, n_attributes), np.nan)
     tails = [(1 - level) / 2, (1 + level) / 2]
     mean = np.full(2, np.nan)
@@ -204,6 +204,11 @@ class _Ranking:
         ranked = scores[self.order]
         self.positive = labels[self.order] > 0
         self.ends = np.flatnonzero(np.append(np.diff(ranked) != 0, bool(len(ranked))))
+
+    def is_like(self, other: _Ranking) -> bool:
+        """Whether both have the same order, with the same ties."""
+        same = np.array_equal(self.order, other.order) and np.array_equal(self.ends, other.ends)
+        return bool(same)
 
     def average_precision(self, weights: NDArray[np.int64]) -> NDArray[np.float64]:
         """Average precision with the weights of each row, (B, N) -> (B,)."""

@@ -69,9 +69,11 @@ def headline(
     if run.sharing is not None:
         found.append(_of_sharing(run.sharing))
     if by_sharing is not None:
+        n = len(by_sharing.table)
         found.append(
-            f"On {run.scored_on} their mean changes by {points(by_sharing.mean)} points through "
-            f"sharing{_interval(by_sharing)}."
+            f"On {run.scored_on} sharing changes the mean average precision of the "
+            f"{counted(n, 'attribute')} that {agree(n, 'shares', 'share')} by "
+            f"{points(by_sharing.mean)} points{_interval(by_sharing)}."
         )
     return " ".join(found)
 

@@ -124,6 +124,15 @@ class BlockNewton(WorkingSetNewton[BlockNewtonState]):
             alive, violation = alive.any(1), kkt.square().sum(1)
         return enlarged(alive, violation, self.smallest)
 
+    def resumed(self, problem: Problem, state: BlockNewtonState) -> BlockNewtonState:
+        """The state with working sets in the form that the problem takes."""
+        state = super().resumed(problem, state)
+        rows, apart = state.rows, _is_apart(problem)
+        if apart == (rows.ndim == 2):
+            return state
+        rows = rows[:, None].expand(-1, len(state.safe)) if apart else rows.any(1)
+        return replace(state, rows=rows.clone())
+
     def pays(self, problem: object) -> bool:
         """Whether this solver can take the problem, with compiled loops, within its allowance.
 
@@ -137,7 +146,7 @@ class BlockNewton(WorkingSetNewton[BlockNewtonState]):
         assert isinstance(design, SharedDesign)
         D, M = design.split(problem.zeros())[0].shape
         side = min(D, self.smallest)
-        if N * max(side, M) > MOST_ENTRIES:
+        if N * max(side, M) > MOST_ENTRIES or not is_compiled("block_descent"):
             return False
         size, most = side**2, 2 * D * self.allowance
         if _is_exact(problem):
@@ -146,7 +155,7 @@ class BlockNewton(WorkingSetNewton[BlockNewtonState]):
             fits = STEPS * size <= most
         else:
             fits = STEPS * (size + ASIDE / (2 * N)) <= most and are_correlated(design)
-        return fits and is_compiled("block_descent")
+        return fits
 
     def step(self, problem: Problem, state: BlockNewtonState) -> BlockNewtonState:
         if state.inner is not None:
@@ -244,7 +253,8 @@ def _parts(problem: Problem, state: BlockNewtonState) -> list[_Part]:
     found = []
     for m in tasks[state.residual > 0].tolist():
         task, rows = tasks[m : m + 1], torch.nonzero(state.rows[:, m]).flatten()
-        mine = norms._replace(groups=torch.zeros_like(task), factors=norms.factors[task])
+        factors = norms.factors[norms.groups[task]]
+        mine = norms._replace(groups=torch.zeros_like(task), factors=factors)
         if len(rows) or problem.design.intercept:
             found.append(_Part(task, rows, _of_rows(mine, rows)))
     return found

@@ -128,16 +128,14 @@ def _class_of(problem: Problem, most: float) -> str:
         return "bent"
     if PDHG.serves(problem):
         return "overlap"
-    if not BlockNewton.lacking(problem) and BlockNewton(allowance=_allowance(problem)).pays(
-        problem
-    ):
+    if _is_in_blocks(problem):
         return "blocks"
     weights = problem.design.split(problem.zeros())[0]
     return "large" if _is_large(problem, weights) else _shape(problem, weights)
 
 
 def _is_in_blocks(problem: Problem) -> bool:
-    able = isinstance(problem, Problem) and not BlockNewton.lacking(problem)
+    able = BlockNewton(allowance=math.inf).pays(problem)  # the allowance looks at features
     return able and BlockNewton(allowance=_allowance(problem)).pays(problem)
 
 

@@ -78,7 +78,7 @@ def test_out_appears_complete_and_progress_reaches_the_end(net, pictures, tmp_pa
         pictures, net, 3, out=tmp_path / "f.npy", progress=lambda done, n: seen.append((done, n))
     )
     np.testing.assert_array_equal(np.load(tmp_path / "f.npy", allow_pickle=False), features)
-    assert seen == [(3, 7), (6, 7), (7, 7)]
+    assert seen == [(0, 7), (3, 7), (6, 7), (7, 7)]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["f.npy", "f.seal.json", "tiny.npz"]
 
 

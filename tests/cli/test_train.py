@@ -357,7 +357,7 @@ def test_rare_attributes_are_left_out_of_the_networks_and_the_groups(program, ph
 
 def test_networks_begin_at_those_of_a_run_and_images_choose_the_epoch(program, photos):
     alone = [*COMMAND, "--single-task", "0.1", "-o", "alone", "--epochs", "1"]
-    assert program(*alone)[0] == 0
+    assert program(*alone, "--validate", "0.25")[0] == 0
     joint = [*COMMAND, "--validate", "0.25", "--clip-norm", "0.5", "--weights", "alone"]
     code, out, err = program(*joint)
     assert code == 0, err
@@ -381,8 +381,10 @@ def test_networks_begin_at_those_of_a_run_and_images_choose_the_epoch(program, p
         )
     )
     for change, message in (
-        (("--epochs", "3", "--weights", "random"), "--weights was alone and is random now"),
+        (("--epochs", "3", "--clip-norm", "1"), "--clip-norm was 0.5 and is 1.0 now"),
         (("--shared-stages", "1", "-o", "other"), "alone: holds other networks"),
+        (("--validate", "0.5", "-o", "other"), "images that --validate sets apart here"),
+        (("--seed", "5", "-o", "other"), "images that --holdout sets apart here"),
         (("-l", "fewer.csv", "-o", "other"), "alone: holds networks of other attributes"),
     ):
         code, _, err = program(*joint, *change)

@@ -138,15 +138,24 @@ def test_differences_of_models_are_those_of_the_same_resamples():
 def test_rankings_that_few_labels_find_perfect_have_no_interval():
     labels = np.repeat([[1.0], [0.0]], 6, axis=0)
     scores = np.linspace(1, -1, 12)[:, None]
-    found = paired_differences(scores, scores**3, labels)
+    turned = np.concatenate([scores[5::-1], scores[:5:-1]])  # within each class
+    found = paired_differences(scores, turned, labels)
     assert np.isnan([*found.low, *found.high, found.mean_low, found.mean_high]).all()
     # the mean is over all attributes, so that its interval has the mean of all differences
     other = np.random.default_rng(0).standard_normal((12, 2))
     both = paired_differences(
-        np.hstack([scores, other[:, :1]]), np.hstack([scores**3, other[:, 1:]]), labels[:, [0, 0]]
+        np.hstack([scores, other[:, :1]]), np.hstack([turned, other[:, 1:]]), labels[:, [0, 0]]
     )
     assert np.isnan(both.low[0])
     assert both.low[1] == 2 * both.mean_low < 2 * both.mean_high == both.high[1]
+
+
+def test_scores_that_rank_alike_differ_by_nothing():
+    rng = np.random.default_rng(1)
+    labels = (rng.random((300, 1)) < 0.4).astype(float)
+    scores = labels + rng.standard_normal((300, 1))
+    found = paired_differences(scores, 1 / (1 + np.exp(-scores)), labels)
+    assert (found.low[0], found.high[0], found.mean_low, found.mean_high) == (0, 0, 0, 0)
 
 
 def test_paired_intervals_cover_a_difference_of_nothing():

@@ -85,10 +85,11 @@ def test_what_sharing_changes_is_counted_by_attribute():
 def test_the_headline_has_what_sharing_changes_on_rows_held_out():
     said = Parsed(report_page([with_alone(run_of(noise=0.7))])).said
     (change,) = Page([with_alone(run_of(noise=0.7))]).changes
-    found = re.search(r"On (\d+ held-out rows) their mean changes by (.*?) points .*? to", said)
+    form = r"On (\d+ held-out rows) sharing changes .* 2 attributes that share by (.*?) points"
+    found = re.search(form, said)
     assert found.group(2) == points(change.comparison.mean)
     assert found.group(1) == change.run.scored_on
-    assert "through sharing" not in Parsed(report_page([run_of()])).said
+    assert "sharing changes the mean" not in Parsed(report_page([run_of()])).said
 
 
 def test_images_that_sharing_decides_otherwise_are_shown():

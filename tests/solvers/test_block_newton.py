@@ -151,7 +151,7 @@ def test_tasks_with_nothing_in_common_take_the_steps_of_each_alone(loss, interce
     solver, stop = BlockNewton(smallest=3), pm.MaxIterations(3)
     together = run(problem, solver, problem.zeros(), stop)
     assert together.state.rows.shape == (40, M)
-    passes = 0.0
+    grams = passes = 0.0
     for m in range(M):
         labels = pm.Targets(problem.targets.labels[:, [m]], problem.targets.weights[:, [m]], 1)
         design = pm.SharedDesign(problem.design.X, intercept=intercept)
@@ -162,8 +162,21 @@ def test_tasks_with_nothing_in_common_take_the_steps_of_each_alone(loss, interce
             together.state.x[:, [m]], one.state.x, rtol=1e-10, atol=1e-12 * one.state.x.abs().max()
         )
         assert torch.equal(together.state.rows[:, m], one.state.rows)
-        passes += one.state.grams / M
-    assert together.state.grams == pytest.approx(passes)
+        grams += one.state.grams / M
+        passes += one.passes / M
+    assert together.state.grams == pytest.approx(grams)
+    assert together.passes == pytest.approx(passes)
+
+
+@pytest.mark.parametrize("first", ["l1", "rows", "groups, one task in none"])
+@pytest.mark.parametrize("second", ["l1", "rows", "groups, one task in none"])
+def test_a_state_is_resumed_on_another_penalty(first, second):
+    made = {name: dense(PENALTIES[name], pm.Logistic(), d=40) for name in (first, second)}
+    begun = run(made[first], BlockNewton(), made[first].zeros(), pm.MaxIterations(2))
+    problem, stop = made[second], RULE(1e-9) | pm.MaxIterations(100)
+    result = pm.minimize(problem, BlockNewton(), state=begun.state, stop=stop)
+    assert result.status is pm.Status.CONVERGED
+    assert like_fista(problem, result)
 
 
 def test_a_task_that_is_done_takes_no_more_steps():
@@ -279,13 +292,15 @@ def test_it_stalls_only_once_a_safe_step_fails_too():
     assert result.gap <= torch.finfo(torch.float64).eps * 40 * M * result.objective
 
 
-def test_a_group_that_a_safe_step_does_not_move_has_stalled():
-    problem = dense(pm.L1(1e4), intercept=False)  # zero is the optimum
+@pytest.mark.parametrize("penalty", [pm.L1(1e4), pm.L21(1e4)])
+def test_what_a_safe_step_does_not_move_has_stalled(penalty):
+    problem = dense(penalty, intercept=False)  # zero is the optimum
     solver = BlockNewton()
     # as if rounding said so
+    start = solver.init(problem, problem.zeros())
     open_ = {
         "residual": torch.ones(problem.data.n_tasks, dtype=torch.float64),
-        "rows": torch.ones(12, dtype=torch.bool),
+        "rows": torch.ones_like(start.rows),
     }
     state = replace(solver.init(problem, problem.zeros()), **open_)
     once = solver.step(problem, state)

@@ -5,6 +5,7 @@ import torch
 from strategies import classification
 
 import proxmtl as pm
+from proxmtl.solvers import correlation
 from proxmtl.solvers.choice import LONGER, choose
 from proxmtl.solvers.correlation import are_correlated
 
@@ -20,6 +21,28 @@ def test_features_are_correlated_where_a_direction_stands_out(n, scale):
     # a mean is a direction, unless an intercept takes it
     assert are_correlated(pm.SharedDesign(X + 5 * scale)) == several
     assert not are_correlated(pm.SharedDesign(X + 5 * scale, intercept=True))
+
+
+def test_all_rows_are_looked_at_wherever_a_direction_is():
+    X = torch.randn(255, 60, generator=torch.Generator().manual_seed(0)).double()
+    X[128:] += 5 * torch.linspace(-1, 1, 127)[:, None].double()
+    assert are_correlated(pm.SharedDesign(X, intercept=True))
+    assert are_correlated(pm.SharedDesign(X.flip(0), intercept=True))
+
+
+def test_a_single_long_row_is_no_correlation():
+    X = torch.randn(400, 60, generator=torch.Generator().manual_seed(0)).double()
+    X[0] *= 1000
+    assert not are_correlated(pm.SharedDesign(X))
+
+
+def test_wide_features_are_looked_at_block_by_block(monkeypatch):
+    X = torch.randn(50, 40, generator=torch.Generator().manual_seed(0)).double()
+    for features in (X, X + 3 * X[:, :1]):
+        whole = are_correlated(pm.SharedDesign(features, intercept=True))
+        with monkeypatch.context() as patch:
+            patch.setattr(correlation, "COLUMNS", 7)
+            assert are_correlated(pm.SharedDesign(features, intercept=True)) == whole
 
 
 def test_it_is_found_once():

@@ -203,6 +203,12 @@ def pickles() -> list[bytes]:
         return [archive.read(name)]
 
 
+def _checkpoint_storages() -> list[str]:
+    """Names of the tensors' storages in a checkpoint."""
+    with zipfile.ZipFile(io.BytesIO(checkpoints()[0])) as archive:
+        return [name for name in archive.namelist() if "/data/" in name]
+
+
 def lay_checkpoint(folder: Path, content: bytes) -> None:
     from proxmtl.io.seal import append_seal
 
@@ -218,7 +224,7 @@ def lay_pickle(folder: Path, content: bytes) -> None:
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("archive/data.pkl", content)
         archive.writestr("archive/version", "3\n")
-        for number in range(6):
+        for number in range(len(_checkpoint_storages())):
             archive.writestr(f"archive/data/{number}", bytes(8))
     lay_checkpoint(folder, stream.getvalue())
 

@@ -82,26 +82,26 @@ def compare(
             console.print(f"scores -> {shown_path(out)}")
 
 
+_REASONS = {False: "other rows", None: "unknown", True: "few"}
+
+
 def _without_intervals(scores: "pd.DataFrame", first: str) -> list[str]:
     """Say which models have differences without an interval, and why."""
     from proxmtl.report.verdict import some
 
-    found, apart = [], []
+    why = {
+        "other rows": f"rows held out are not those of {first}",
+        "unknown": f"its folder, or that of {first}, has no scores of single rows",
+        "few": "the labels held out are too few, or both models rank them without an error",
+    }
+    found = []
     for model, lines in scores[scores["difference"].notna()].groupby("model", sort=False):
         lacking = lines[lines["low"].isna()]
-        if len(lacking) == len(lines):
-            apart.append(str(model))
-        elif len(lacking):
-            found.append(
-                f"{model} has no interval for {some([str(name) for name in lacking['name']])}: the "
-                "labels held out are too few, or both models rank them without an error."
-            )
-    if apart:
-        found.insert(
-            0,
-            f"no intervals for {', '.join(apart)}: rows held out are not those of {first}, or are "
-            "too few with yes.",
-        )
+        for reason, of in lacking.groupby(lacking["same_rows"].map(_REASONS.get), sort=False):
+            whole = len(of) == len(lines)
+            where = "" if whole else f" for {some([str(name) for name in of['name']])}"
+            intervals = "no intervals" if whole else "no interval"
+            found.append(f"{model} has {intervals}{where}: {why[str(reason)]}.")
     return found
 
 

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 __all__ = ["embed_again", "extract_images", "features_in_place", "source_of"]
 
 FORMAT = "proxmtl features of images 1"
+_MADE = ("network", "weights", "fit", "fingerprint")
+"""What features of images are made of, besides the images."""
 NAMED = 10
 """Images that can't be used of which an error gives the names."""
 
@@ -265,7 +267,7 @@ def embed_again(
     batch_size: int | None = None,
     skip_corrupt: bool = False,
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Features and names of other images, made as those of a run were.
+    """Features and names of other images, made as those of a run were, or found beside it.
 
     Raises
     ------
@@ -282,6 +284,11 @@ def embed_again(
             f"was fitted on features of {made['network']} with other weights than it has here; "
             "install the version of then, or fit again.",
         )
+    identity = {**{key: made[key] for key in _MADE}, "format": FORMAT}
+    for file in dict.fromkeys((Path(made["features"]), place_beside(run))):
+        rows = _rows_made_before(file, identity, source, found)
+        if rows is not None:
+            return rows, tuple(found.ids)
     options = ImageOptions(device=device, batch_size=batch_size, skip_corrupt=skip_corrupt)
     with tempfile.TemporaryDirectory(prefix="proxmtl-") as folder:
         file = Path(folder) / "features.npy"
@@ -290,6 +297,26 @@ def embed_again(
             skipped = counted(len(extracted.skipped), "image")
             say_warning(f"{skipped} skipped, the first: {extracted.skipped[0]}")
         return np.array(extracted.features), tuple(found.ids[row] for row in extracted.rows)
+
+
+def _rows_made_before(
+    path: Path, identity: dict[str, Any], source: Path, found: ImageFiles
+) -> NDArray[np.float32] | None:
+    """Features of some of the images that a file has them of, none of which has changed since."""
+    with contextlib.suppress(InputError):  # what is damaged, or of images that are gone
+        known = known_of(path) or {}
+        if any(known.get(key) != value for key, value in identity.items()):
+            return None
+        ids = read_ids(ids_sidecar(path))
+        place = {name: row for row, name in enumerate(ids)}
+        if not (place.keys() >= set(found.ids) and is_whole(path, ids, skip=False)):
+            return None
+        with item_progress("Looking at", "images") as progress:
+            if _signature(find_images(source, ids), progress) == known.get("images"):
+                say_note(f"features of {counted(len(found.ids), 'image')} are there in {path}")
+                stored = np.load(path, mmap_mode="r")
+                return np.array(stored[[place[name] for name in found.ids]])
+    return None
 
 
 def _found(source: Path, names: Sequence[str], *, missing_ok: bool) -> ImageFiles:

@@ -119,7 +119,7 @@ def summary_lines(report: dict[str, Any], command: Any = None) -> dict[str, Any]
     certificate = report["certificate"]
     lines: dict[str, Any] = {
         "status": in_options(report["advice"], command),
-        "passes": f"{report['passes']:g}",
+        "work": f"{report['passes']:g} passes over the data",
     }
     if "solver" in report:
         lines["solver"] = ": ".join(filter(None, map(report.get, ("solver", "solver_reason"))))
@@ -164,7 +164,7 @@ def solve_lines(solve: Mapping[str, Any]) -> dict[str, str]:
     """The last solve of a training as lines for people; figures that its head lacks are None."""
     forms = {
         "status": ("status", "{}"),
-        "passes": ("passes", "{:g}"),
+        "passes": ("work", "{:g} passes over the data"),
         "relative_kkt": ("relative residual", "{:.2g}"),
         "relative_gap": ("relative gap", "{:.2g}"),
     }

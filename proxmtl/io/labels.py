@@ -345,17 +345,20 @@ def _code(cell: str, *, decimal_comma: bool) -> float | None:
 
 def _no_label(table: Table, line: int, index: int, cell: str) -> InputError:
     text, header = cell.strip(), table.header
-    advice = " Leave the column out of the file if it is no attribute."
+    name, found = repr(header[index]), f"column {header[index]!r} has {text!r}"
+    advice = "Leave the column out of the file if it is no attribute."
     if len(header) == 1 and re.search(r"[\s|]", text):
-        advice = " Separate columns by commas, semicolons or tabs."
-    elif is_id_header(header[index]) or (
-        _all_differ(table, index) if _is_number(text) else index == 0
-    ):
-        advice = f" If the column holds identifiers of the rows, say --id-column {header[index]!r}."
+        advice = "Separate columns by commas, semicolons or tabs."
+    elif index == 0 and not _is_number(text):
+        found = f"the first {found}, which is no label"
+        advice = (
+            f"If it names the images or other rows, say --id-column {name}, or call it 'image'."
+        )
+    elif is_id_header(header[index]) or (_is_number(text) and _all_differ(table, index)):
+        advice = f"If the column holds identifiers of the rows, say --id-column {name}."
     return InputError(
         table.path,
-        f"column {header[index]!r} has {text!r}; a label is 1 for yes, 0 or -1 for no, and blank "
-        f"where it is missing.{advice}",
+        f"{found}; a label is 1 for yes, 0 or -1 for no, and blank where it is missing. {advice}",
         line=line,
     )
 

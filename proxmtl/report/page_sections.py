@@ -202,7 +202,7 @@ def _convergence(page: Page) -> None:
                     ends = {name: (float(passes), float(final))}
                 chart = curve_chart(
                     {name: [(float(a), float(b)) for a, b in points]},
-                    x_title="passes",
+                    x_title="passes over the data",
                     y_title=title,
                     returned=ends,
                 )

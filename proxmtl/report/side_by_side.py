@@ -34,8 +34,9 @@ def scores_side_by_side(runs: Sequence[ReportedRun]) -> pd.DataFrame:
         One line for each model and each attribute, group and the total. Columns ``kind``
         (``"attribute"``, ``"group"`` or ``"total"``), ``name``, ``model``, ``ap``, and where the
         first model has a score too ``difference`` from it, with the ends ``low`` and ``high`` of
-        its 95 % interval where both are of the same samples. Means over a group are over the
-        attributes that all models have a score of.
+        its 95 % interval where both are of the same samples; ``same_rows`` tells whether they are
+        (None: a folder does not say). Means over a group are over the attributes that all models
+        have a score of.
 
     Raises
     ------
@@ -70,12 +71,18 @@ def _line(
         "difference": np.nan,
         "low": np.nan,
         "high": np.nan,
+        "same_rows": None,
     }
     if model is reference:
         return line
     found = compare_models(_part(reference, of), _part(model, of))
     if found is not None:
-        line |= {"difference": found.mean, "low": found.mean_low, "high": found.mean_high}
+        line |= {
+            "difference": found.mean,
+            "low": found.mean_low,
+            "high": found.mean_high,
+            "same_rows": found.same_samples,
+        }
     return line
 
 

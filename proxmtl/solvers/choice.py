@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 TABLE = {
     "exact": Row(NewtonCholesky, "exact Newton steps take fewer operations", 1, 6),
-    "ridge": Row(LBFGS, "smooth, and one sketch of the features serves all tasks", 50, 30),
+    "ridge": Row(LBFGS, "smooth, and one approximate Gram matrix serves all tasks", 50, 30),
     "sparse": Row(CoordinateNewton, "coordinate descent on working sets", 50, 8),
     "blocks": Row(BlockNewton, "block coordinate descent on Gram matrices of working sets", 50, 4),
     "bent": Row(MFISTA, "monotone steps where the penalty is not convex", 10, 60),

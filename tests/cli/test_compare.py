@@ -78,14 +78,22 @@ def test_options_are_named_where_they_differ():
 
 
 def test_differences_without_intervals_are_named():
-    lines = [("b", "black", 0.1, 0.0), ("b", "white", 0.1, np.nan), ("c", "black", 0.1, np.nan)]
-    scores = pd.DataFrame(
-        [*lines, ("a", "black", np.nan, np.nan)], columns=["model", "name", "difference", "low"]
-    )
-    apart, few = _without_intervals(scores, "a")
-    assert apart.startswith("no intervals for c: rows held out are not those of a, or")
+    lines = [
+        ("a", "black", np.nan, np.nan, None),
+        ("b", "black", 0.1, 0.0, True),
+        ("b", "white", 0.1, np.nan, True),
+        ("c", "black", 0.1, np.nan, False),
+        ("d", "black", 0.1, np.nan, None),
+        ("e", "black", 0.1, np.nan, True),
+    ]
+    columns = ["model", "name", "difference", "low", "same_rows"]
+    scores = pd.DataFrame(lines, columns=columns)
+    few, apart, unknown, all_few = _without_intervals(scores, "a")
     assert few.startswith("b has no interval for white: the labels held out are too few, or both")
-    assert not _without_intervals(scores[:1], "a")
+    assert apart == "c has no intervals: rows held out are not those of a."
+    assert unknown == "d has no intervals: its folder, or that of a, has no scores of single rows."
+    assert all_few.startswith("e has no intervals: the labels held out are too few, or both")
+    assert not _without_intervals(scores[:2], "a")
 
 
 @pytest.fixture
@@ -138,4 +146,4 @@ def test_runs_of_other_rows_are_said_to_be_so(program, runs):
     assert program(*fit)[0] == 0
     code, _, err = program("compare", "a", "c")
     assert code == 0
-    assert "no intervals for c: rows held out are not those of a" in err
+    assert "c has no intervals: rows held out are not those of a" in err

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import tarfile
 
@@ -85,9 +86,33 @@ def test_from_photos_to_a_page(program, photos, looked_at):
         pd.read_csv(photos / name, index_col="id").sort_index() for name in ("p.csv", "q.csv")
     )
     pd.testing.assert_frame_equal(of_images, of_features, **half_the_digits(torch.float32))
+    looked_at.clear()
     code, out, err = program("evaluate", "run", "photos", "-l", "photos.csv")
     assert code == 0
     assert "32 of the 40 samples are among those that the model was fitted on" in err
+    assert not looked_at
+
+
+def test_features_beside_a_run_serve_to_score_some_of_their_images(program, photos, looked_at):
+    assert program(*FIT, *QUICK)[0] == 0
+    table = pd.read_csv(photos / "photos.csv")
+    some = table.iloc[[31, 2, 17, 5, 11, 23, 8, 36]]
+    some.to_csv(photos / "some.csv", index=False)
+    looked_at.clear()
+    evaluate = ("evaluate", "run", "photos", "-l", "some.csv", "-a", "-o")
+    code, _, err = program(*evaluate, "kept.csv")
+    assert code == 0, err
+    assert "features of 8 images are there in run.features.npy" in err
+    assert not looked_at
+
+    os.utime(photos / "photos" / "3.png", ns=(1, 1))  # any of them: it may be another image
+    assert program(*evaluate, "made.csv")[0] == 0
+    assert sum(looked_at) == 8
+    kept, made = (pd.read_csv(photos / name) for name in ("kept.csv", "made.csv"))
+    pd.testing.assert_frame_equal(kept, made, **half_the_digits(torch.float32))
+    (photos / "run.features.npy").write_bytes(b"damaged")
+    assert program(*evaluate, "again.csv")[0] == 0
+    assert sum(looked_at) == 16
 
 
 def test_features_are_made_once(program, photos, looked_at):

@@ -113,7 +113,11 @@ BAD = {
     "words and 0": ("red\nyes\nno\n0\n", None, ["line 4", "'red'", "0", "line 3 has no"]),
     "spaces": ("red blue\n1 0\n", None, ["line 2", "commas, semicolons or tabs"]),
     "late ids": ("red,image\n1,a.jpg\n", None, ["line 2", "--id-column 'image'"]),
-    "other ids": ("specimen,red\na,1\n", None, ["line 2", "--id-column 'specimen'"]),
+    "other ids": (
+        "specimen,red\na,1\n",
+        None,
+        ["line 2", "the first column 'specimen' has 'a', which is no label", "call it 'image'"],
+    ),
     "numbered": ("Nr;red\n10;1\n11;0\n12;1\n", None, ["line 2", "--id-column 'Nr'"]),
     "blank id": ("id,red\na,1\n,0\n", None, ["line 3", "no 'id'", "fill it in"]),
     "same id composed": (

@@ -138,7 +138,8 @@ def _features(
             if source is None:
                 _make(found, network, path, options, identity)
                 source = source_of(images, found)  # of the images as they were used
-                write_sealed(record_of(path), {**identity, "source": list(source)})
+                made_of = {**identity, "source": list(source), "sha256": entry_of(path).sha256}
+                write_sealed(record_of(path), made_of)
                 if options.features_file is None:
                     say_note(f"features are kept in {path}, for further runs on these images")
     note_source(source)
@@ -302,20 +303,23 @@ def embed_again(
 def _rows_made_before(
     path: Path, identity: dict[str, Any], source: Path, found: ImageFiles
 ) -> NDArray[np.float32] | None:
-    """Features of some of the images that a file has them of, none of which has changed since."""
-    with contextlib.suppress(InputError):  # what is damaged, or of images that are gone
+    """Rows of a features file for these images; None where it lacks one or an image has changed."""
+    # what is damaged, unreadable, or of images that are gone is made again
+    with contextlib.suppress(InputError, OSError, ValueError):
         known = known_of(path) or {}
         if any(known.get(key) != value for key, value in identity.items()):
             return None
         ids = read_ids(ids_sidecar(path))
         place = {name: row for row, name in enumerate(ids)}
-        if not (place.keys() >= set(found.ids) and is_whole(path, ids, skip=False)):
+        if not place.keys() >= set(found.ids):
             return None
         with item_progress("Looking at", "images") as progress:
-            if _signature(find_images(source, ids), progress) == known.get("images"):
-                say_note(f"features of {counted(len(found.ids), 'image')} are there in {path}")
-                stored = np.load(path, mmap_mode="r")
-                return np.array(stored[[place[name] for name in found.ids]])
+            same = _signature(find_images(source, ids), progress) == known.get("images")
+        if same:
+            rows = np.array(np.load(path, mmap_mode="r")[[place[name] for name in found.ids]])
+            if entry_of(path).sha256 == known.get("sha256"):  # after the read: no other file came
+                say_note(f"features of {counted(len(rows), 'image')} are taken from {path}")
+                return rows
     return None
 
 

@@ -345,11 +345,12 @@ def _code(cell: str, *, decimal_comma: bool) -> float | None:
 
 def _no_label(table: Table, line: int, index: int, cell: str) -> InputError:
     text, header = cell.strip(), table.header
+    labels = {text.strip() for _, text in table.cells(0)} & {"0", "1", "-1", "yes", "no"}
     name, found = repr(header[index]), f"column {header[index]!r} has {text!r}"
     advice = "Leave the column out of the file if it is no attribute."
     if len(header) == 1 and re.search(r"[\s|]", text):
         advice = "Separate columns by commas, semicolons or tabs."
-    elif index == 0 and not _is_number(text):
+    elif index == 0 and table.id_index is None and not (_is_number(text) or labels):
         found = f"the first {found}, which is no label"
         advice = (
             f"If it names the images or other rows, say --id-column {name}, or call it 'image'."

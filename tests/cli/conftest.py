@@ -83,3 +83,19 @@ def photos(files):
     (files / "photos.csv").write_text("\n".join(lines) + "\n")
     (files / "kinds.json").write_text('{"colour": ["red"], "form": ["bar", "tall"]}')
     return files
+
+
+@pytest.fixture
+def looked_at(monkeypatch):
+    """Count the images that networks see."""
+    from proxmtl.backbones.frozen import FrozenNetwork
+
+    seen = []
+    features = FrozenNetwork.features
+
+    def counting(self, pixels):
+        seen.append(len(pixels))
+        return features(self, pixels)
+
+    monkeypatch.setattr(FrozenNetwork, "features", counting)
+    return seen

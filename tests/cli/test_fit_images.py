@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import tarfile
 
@@ -14,7 +13,6 @@ from arithmetic import half_the_digits
 from PIL import Image
 
 from proxmtl.backbones import load_network
-from proxmtl.backbones.frozen import FrozenNetwork
 from proxmtl.cli import image_features, kept_features
 from proxmtl.cli.unfinished import Unfinished
 from proxmtl.io.lock import FileLock
@@ -22,20 +20,6 @@ from proxmtl.io.seal import read_manifest, read_sealed, write_sealed
 
 FIT = ("fit", "photos", "-l", "photos.csv", "-o", "run", "--network", "untrained")
 QUICK = ("--single-task", "0.01", "--no-report")
-
-
-@pytest.fixture
-def looked_at(monkeypatch):
-    """Count the images that networks see."""
-    seen = []
-    features = FrozenNetwork.features
-
-    def counting(self, pixels):
-        seen.append(len(pixels))
-        return features(self, pixels)
-
-    monkeypatch.setattr(FrozenNetwork, "features", counting)
-    return seen
 
 
 def rows_of(path):
@@ -91,28 +75,6 @@ def test_from_photos_to_a_page(program, photos, looked_at):
     assert code == 0
     assert "32 of the 40 samples are among those that the model was fitted on" in err
     assert not looked_at
-
-
-def test_features_beside_a_run_serve_to_score_some_of_their_images(program, photos, looked_at):
-    assert program(*FIT, *QUICK)[0] == 0
-    table = pd.read_csv(photos / "photos.csv")
-    some = table.iloc[[31, 2, 17, 5, 11, 23, 8, 36]]
-    some.to_csv(photos / "some.csv", index=False)
-    looked_at.clear()
-    evaluate = ("evaluate", "run", "photos", "-l", "some.csv", "-a", "-o")
-    code, _, err = program(*evaluate, "kept.csv")
-    assert code == 0, err
-    assert "features of 8 images are there in run.features.npy" in err
-    assert not looked_at
-
-    os.utime(photos / "photos" / "3.png", ns=(1, 1))  # any of them: it may be another image
-    assert program(*evaluate, "made.csv")[0] == 0
-    assert sum(looked_at) == 8
-    kept, made = (pd.read_csv(photos / name) for name in ("kept.csv", "made.csv"))
-    pd.testing.assert_frame_equal(kept, made, **half_the_digits(torch.float32))
-    (photos / "run.features.npy").write_bytes(b"damaged")
-    assert program(*evaluate, "again.csv")[0] == 0
-    assert sum(looked_at) == 16
 
 
 def test_features_are_made_once(program, photos, looked_at):

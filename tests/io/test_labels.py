@@ -118,6 +118,8 @@ BAD = {
         None,
         ["line 2", "the first column 'specimen' has 'a', which is no label", "call it 'image'"],
     ),
+    "slip": ("red,bar\n1,0\nyess,1\n", None, ["line 3", "Leave the column out"]),
+    "ids elsewhere": ("comment,id,red\ngood,a,1\n", None, ["line 2", "Leave the column out"]),
     "numbered": ("Nr;red\n10;1\n11;0\n12;1\n", None, ["line 2", "--id-column 'Nr'"]),
     "blank id": ("id,red\na,1\n,0\n", None, ["line 3", "no 'id'", "fill it in"]),
     "same id composed": (

@@ -72,7 +72,7 @@ def compare(
                 for place, label in enumerate(labels)
             }
             console.print(comparison_table(columns, title="What was asked for, where it differs"))
-    for note in _without_intervals(scores, labels[0]):
+    for note in _without_intervals(scores):
         say_note(note)
     if out is not None:
         document = out.suffix.lower() == ".json"
@@ -82,26 +82,24 @@ def compare(
             console.print(f"scores -> {shown_path(out)}")
 
 
-_REASONS = {False: "other rows", None: "unknown", True: "few"}
-
-
-def _without_intervals(scores: "pd.DataFrame", first: str) -> list[str]:
+def _without_intervals(scores: "pd.DataFrame") -> list[str]:
     """Say which models have differences without an interval, and why."""
     from proxmtl.report.verdict import some
 
+    first = scores["model"].iloc[0]
     why = {
-        "other rows": f"rows held out are not those of {first}",
-        "unknown": f"its folder, or that of {first}, has no scores of single rows",
-        "few": "the labels held out are too few, or both models rank them without an error",
+        False: f"its rows held out are not those of {first}",
+        None: f"its folder, or that of {first}, has no scores of single rows",
+        True: "the labels held out are too few, or both models rank them without an error",
     }
     found = []
     for model, lines in scores[scores["difference"].notna()].groupby("model", sort=False):
         lacking = lines[lines["low"].isna()]
-        for reason, of in lacking.groupby(lacking["same_rows"].map(_REASONS.get), sort=False):
+        for reason, of in lacking.groupby(lacking["same_rows"].map(why.get), sort=False):
             whole = len(of) == len(lines)
             where = "" if whole else f" for {some([str(name) for name in of['name']])}"
             intervals = "no intervals" if whole else "no interval"
-            found.append(f"{model} has {intervals}{where}: {why[str(reason)]}.")
+            found.append(f"{model} has {intervals}{where}: {reason}.")
     return found
 
 

@@ -171,10 +171,11 @@ def _make(
 ) -> None:
     """Extract features in place of those of other images or of another network."""
     known, record = known_of(path) or {}, record_of(path)
-    same = all(known.get(key) == value for key, value in identity.items())
-    if same and is_whole(path, found.ids, skip=options.skip_corrupt):
+    same = identity.items() <= known.items()
+    of_record = {"skip": options.skip_corrupt, "sha256": known.get("sha256")}
+    if same and is_whole(path, found.ids, **of_record):
         return  # a process that was killed then had yet to complete the record
-    if not same:
+    if not same or path.exists():
         for stale in (path, ids_sidecar(path), seal_beside(path)):
             stale.unlink(missing_ok=True)
     # first: features without a record would be somebody else's to the next command
@@ -307,7 +308,7 @@ def _rows_made_before(
     # what is damaged, unreadable, or of images that are gone is made again
     with contextlib.suppress(InputError, OSError, ValueError):
         known = known_of(path) or {}
-        if any(known.get(key) != value for key, value in identity.items()):
+        if not identity.items() <= known.items():
             return None
         ids = read_ids(ids_sidecar(path))
         place = {name: row for row, name in enumerate(ids)}

@@ -65,8 +65,10 @@ def _matching(
 ) -> Source | None:
     """Hash of the images whose features are there; None if they are others, or not complete."""
     known = known_of(path) or {}
-    same = "source" in known and all(known.get(key) == value for key, value in identity.items())
-    return Source(*known["source"]) if same and is_whole(path, ids, skip=skip) else None
+    same = known.keys() >= {"source", "sha256"} and identity.items() <= known.items()
+    if not (same and is_whole(path, ids, skip=skip, sha256=known["sha256"])):
+        return None
+    return Source(*known["source"])
 
 
 def kept(path: Path, identity: dict[str, Any], ids: Sequence[str], *, skip: bool) -> Source | None:
@@ -108,9 +110,15 @@ def known_of(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def is_whole(path: Path, ids: Sequence[str], *, skip: bool) -> bool:
-    """Whether features that are there are complete: of all images, unless some may be skipped."""
+def is_whole(path: Path, ids: Sequence[str], *, skip: bool, sha256: str | None) -> bool:
+    """Whether features that are there are complete: of all images, unless some may be skipped.
+
+    With a hash they must be those of the record that gives it, and no others that came since.
+    """
     if not (path.is_file() and seal_beside(path).is_file()):
         return False
-    check_features(path, entry_of(path))
+    entry = entry_of(path)
+    check_features(path, entry)
+    if sha256 not in (None, entry.sha256):
+        return False
     return skip or len(np.load(path, mmap_mode="r")) == len(ids)

@@ -35,6 +35,7 @@ _WORDS = {
 }
 _NO_IN_WORDS = -2.0
 """Temporary code of a negative label given as a word, until the coding of its column is checked."""
+_CODES = {1.0, 0.0, -1.0, _NO_IN_WORDS}
 
 
 class Labels(NamedTuple):
@@ -284,7 +285,7 @@ def _check_guess(table: Table) -> None:
         return
     texts = [text for _, text in table.cells(table.id_index)]
     codes = {_code(text, decimal_comma=table.separator != ",") for text in {*texts}}
-    if None in codes or not codes & {1.0, 0.0, -1.0, _NO_IN_WORDS}:
+    if None in codes or not codes & _CODES:
         return
     if any(texts == list(map(str, range(a, a + len(texts)))) for a in (0, 1)):
         return  # numbers of one or two rows
@@ -345,12 +346,12 @@ def _code(cell: str, *, decimal_comma: bool) -> float | None:
 
 def _no_label(table: Table, line: int, index: int, cell: str) -> InputError:
     text, header = cell.strip(), table.header
-    labels = {text.strip() for _, text in table.cells(0)} & {"0", "1", "-1", "yes", "no"}
+    first = {_code(text, decimal_comma=False) for _, text in table.cells(0)}
     name, found = repr(header[index]), f"column {header[index]!r} has {text!r}"
     advice = "Leave the column out of the file if it is no attribute."
     if len(header) == 1 and re.search(r"[\s|]", text):
         advice = "Separate columns by commas, semicolons or tabs."
-    elif index == 0 and table.id_index is None and not (_is_number(text) or labels):
+    elif index == 0 and table.id_index is None and not (_is_number(text) or first & _CODES):
         found = f"the first {found}, which is no label"
         advice = (
             f"If it names the images or other rows, say --id-column {name}, or call it 'image'."

@@ -88,12 +88,12 @@ def test_differences_without_intervals_are_named():
     ]
     columns = ["model", "name", "difference", "low", "same_rows"]
     scores = pd.DataFrame(lines, columns=columns)
-    few, apart, unknown, all_few = _without_intervals(scores, "a")
+    few, apart, unknown, all_few = _without_intervals(scores)
     assert few.startswith("b has no interval for white: the labels held out are too few, or both")
-    assert apart == "c has no intervals: rows held out are not those of a."
+    assert apart == "c has no intervals: its rows held out are not those of a."
     assert unknown == "d has no intervals: its folder, or that of a, has no scores of single rows."
     assert all_few.startswith("e has no intervals: the labels held out are too few, or both")
-    assert not _without_intervals(scores[:2], "a")
+    assert not _without_intervals(scores[:2])
 
 
 @pytest.fixture
@@ -146,4 +146,4 @@ def test_runs_of_other_rows_are_said_to_be_so(program, runs):
     assert program(*fit)[0] == 0
     code, _, err = program("compare", "a", "c")
     assert code == 0
-    assert "c has no intervals: rows held out are not those of a" in err
+    assert "c has no intervals: its rows held out are not those of a" in err

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 from arithmetic import half_the_digits
+from PIL import Image
 
 from proxmtl.io.seal import read_sealed, write_sealed
 
@@ -43,3 +44,27 @@ def test_features_beside_a_run_serve_to_score_some_of_their_images(program, phot
     os.utime(photos / "photos" / "3.png", ns=(1, 1))
     assert program(*evaluate, "made.csv", "--force")[0] == 0
     assert sum(looked_at) == 24
+
+
+def test_features_that_another_command_wrote_over_are_made_again(program, photos, looked_at):
+    for i in range(40):  # oblong: each way to make squares gives other features
+        path = photos / "photos" / f"{i}.png"
+        Image.open(path).resize((20, 12 + i % 5)).save(path)
+    table = pd.read_csv(photos / "photos.csv").sort_values("file")  # in the order of extract
+    table.to_csv(photos / "photos.csv", index=False)
+    assert program(*FIT, *QUICK)[0] == 0
+    predict = ("predict", "run", "photos", "--scores", "-o")
+    assert program(*predict, "before.csv")[0] == 0
+    assert sum(looked_at) == 40
+    extract = ("extract", "photos", "-n", "untrained", "--fit", "stretch", "--force", "-o")
+    assert program(*extract, "run.features.npy")[0] == 0
+    assert program(*predict, "after.csv")[0] == 0
+    assert sum(looked_at) == 120
+    before, after = (pd.read_csv(photos / name) for name in ("before.csv", "after.csv"))
+    pd.testing.assert_frame_equal(before, after, **half_the_digits(torch.float32))
+    model = (photos / "run" / "model.safetensors").read_bytes()
+    code, _, err = program(*FIT, *QUICK, "--force")
+    assert code == 0
+    assert "are there already" not in err
+    assert sum(looked_at) == 160
+    assert (photos / "run" / "model.safetensors").read_bytes() == model

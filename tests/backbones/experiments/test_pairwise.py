@@ -56,10 +56,11 @@ def test_marginals_of_weak_pairs_are_those_of_all_states(data):
     )
     yes = np.stack([weight[:, states[:, m] > 0].sum(1) for m in range(3)], 1)
     exact = np.log(yes / (weight.sum(1, keepdims=True) - yes))
-    # the mean field lacks terms of second order in the pairs, of which there are two an attribute;
-    # those of first order are there, with their sign: without them it is off by more
-    np.testing.assert_allclose(found, exact, rtol=0, atol=2 * size**2)
-    assert np.abs(field - exact).max() > 10 * size**2
+    # the mean field lacks the terms of second order in the pairs, at most half the square of a
+    # pair's weight for each of the two others; those of first order are there, with their sign
+    lacking = 2 * size**2 / 2
+    assert np.abs(found - exact).max() < 1.1 * lacking  # a tenth for terms of higher order
+    assert np.abs(field - exact).max() > 20 * lacking
 
 
 def test_labels_that_are_missing_or_all_alike(data):

@@ -172,8 +172,8 @@ def _make(
     """Extract features in place of those of other images or of another network."""
     known, record = known_of(path) or {}, record_of(path)
     same = identity.items() <= known.items()
-    of_record = {"skip": options.skip_corrupt, "sha256": known.get("sha256")}
-    if same and is_whole(path, found.ids, **of_record):
+    skip, sha256 = options.skip_corrupt, known.get("sha256")
+    if same and is_whole(path, found.ids, skip=skip, sha256=sha256):
         return  # a process that was killed then had yet to complete the record
     if not same or path.exists():
         for stale in (path, ids_sidecar(path), seal_beside(path)):

@@ -79,6 +79,9 @@ def new_run_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
             with undisturbed():
                 try:
                     with _errors_of_the_disk(staging):
+                        for cut_off in [*filter(is_ours, staging.rglob("*"))]:
+                            # a signal came between its creation and the block that removes it
+                            cut_off.unlink()
                         seal_folder(staging, files_below(staging))
                     _check_target(path, target, force=force)
                     _put_into_place(staging, target)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from disks import on_small_disk
 
-from proxmtl.io import InputError, new_run_folder, read_model_kind, seal_folder
+from proxmtl.io import InputError, new_run_folder, read_model_kind, seal_folder, temporaries
 from proxmtl.io.names import NEXT_FOLDER
 from proxmtl.io.run_folder import finish_replacement, remove_run, replaced_model
 from proxmtl.io.seal import read_manifest
+from proxmtl.io.temporaries import temporary_file
 
 posix = pytest.mark.skipif(os.name == "nt", reason="of POSIX file systems")
 
@@ -23,6 +24,23 @@ def _run(path, *, text="model", force=False):
         (staging / "plots").mkdir()
         (staging / "plots" / "latents.png").write_text(text)
         (staging / "model.json").write_text(text)
+
+
+@posix
+def test_a_temporary_file_that_a_signal_cut_off_is_not_of_the_run(tmp_path, monkeypatch):
+    def interrupted(descriptor, path):
+        raise KeyboardInterrupt
+
+    with new_run_folder(tmp_path / "run") as staging:
+        (staging / "plots").mkdir()
+        with monkeypatch.context() as patch:
+            patch.setattr(temporaries, "holds", interrupted)  # it is there, and in no block yet
+            with pytest.raises(KeyboardInterrupt), temporary_file(staging / "plots", ".png"):
+                pass
+        assert list((staging / "plots").iterdir())
+        (staging / "model.json").write_text("model")
+    assert not list((tmp_path / "run" / "plots").iterdir())
+    assert [*read_manifest(tmp_path / "run").entries] == ["model.json"]
 
 
 @posix

@@ -154,15 +154,24 @@ class InRows(NamedTuple):
         )
 
     def _system(self, s: Tensor, diagonal: float, right: Tensor) -> Tensor:
-        """Solutions of ``(s K s + diagonal) y = right``, (M, n, 2)."""
-        out, n = torch.empty_like(right), self.gram.shape[1]
-        size = max(1, BLOCK_ELEMENTS // (n * n))
-        for first in range(0, len(s), size):
-            part = slice(first, first + size)
-            K = self.gram if len(self.gram) == 1 else self.gram[part]
-            B = (K * s[part, :, None]).mul_(s[part, None, :])
+        """Solutions of ``(s K s + diagonal) y = right``, (M, n, 2).
+
+        Rows with ``s = 0``, such as those beyond the margin, have only the diagonal in common with
+        the system, which is solved in the others.
+        """
+        out = right / diagonal
+        most = int((s > 0).sum(1).max())
+        if most == 0:
+            return out
+        size = max(1, BLOCK_ELEMENTS // most**2)
+        for tasks in torch.split(torch.arange(len(s), device=s.device), size):
+            some = s[tasks].topk(most, sorted=False).indices.sort(dim=1).values
+            own, root = tasks[:, None], s[tasks].gather(1, some)
+            which = 0 if len(self.gram) == 1 else own[:, :, None]
+            B = self.gram[which, some[:, :, None], some[:, None, :]]
+            B = B.mul_(root[:, :, None]).mul_(root[:, None, :])
             B.diagonal(dim1=1, dim2=2).add_(diagonal)
-            out[part] = solved(B, right[part])
+            out[own, some] = solved(B, right[own, some])
         return out
 
     def _spread(self, values: Tensor, n: int) -> Tensor:

@@ -17,7 +17,9 @@ __all__ = ["ROUNDING", "Line", "PenalizedLine", "lengths", "no_worse_than_zero",
 SUFFICIENT = 1e-4
 """Fraction of the predicted decrease that the line search requires (Armijo)."""
 TRIALS = 40
-"""Maximum number of halvings of a step."""
+"""Maximum number of lengths that the line search tries."""
+FLATTENED = 0.1
+"""Slope, relative to that at the point, at which the search for a minimum along a step ends."""
 PENALIZED_TRIALS = 6
 """Steps that the line search with a penalty tries, each half the one before."""
 ROUNDING = 16 * torch.finfo(torch.float64).eps
@@ -53,7 +55,11 @@ def lengths(
     slope: Tensor,
     squares: Tensor,
 ) -> Tensor:
-    """Armijo line search of each task: step lengths (M,), halved from 1 until the objective falls.
+    """Step length of each task (M,): 1 if the objective decreases sufficiently (Armijo).
+
+    Else it is the length that minimises the objective, to a tenth of the slope. A loss with a
+    corner in its gradient, under a weak ridge, allows very short steps only, where halved ones
+    take several times as many iterations.
 
     Parameters
     ----------
@@ -66,14 +72,26 @@ def lengths(
         A task whose slope is not negative, or whose trials all fail, gets length 0.
     """
     tau = torch.where(slope < 0, 1.0, 0.0).to(slope)
+    low, high = torch.zeros_like(tau), tau
+    r = data.gradient(scores)
+    least = torch.full_like(tau, math.inf)  # any slope will do at the full step
     for _ in range(TRIALS):
-        bent = data.bregman_terms(scores + tau[:, None] * along, scores)
-        change = tau * slope + bent.sum(1) + tau.square() * squares
-        fails = (tau > 0) & ~(change <= SUFFICIENT * tau * slope)
-        if not bool(fails.any()):
-            return tau
-        tau = torch.where(fails, tau / 2, tau)
-    return torch.where(fails, 0.0, tau)
+        new = scores + tau[:, None] * along
+        bent = data.bregman_terms(new, scores)
+        falls = tau * slope + bent.sum(1) + tau.square() * squares <= SUFFICIENT * tau * slope
+        rate = slope + ((data.gradient(new) - r) * along).sum(1) + 2 * tau * squares
+        done = falls & (rate.abs() <= least)
+        if bool((done | (tau == 0)).all()):
+            break
+        # Newton's method for a zero of the rate, between lengths too short and too long
+        short = falls & (rate < 0)
+        low, high = torch.where(short, tau, low), torch.where(short, high, tau)
+        turn = (data.curvature(new) * along.square()).sum(1) + 2 * squares
+        trial = tau - rate / turn
+        trial = torch.where((trial > low) & (trial < high), trial, (low + high) / 2)
+        tau = torch.where(done, tau, trial)
+        least = torch.where(done, least, FLATTENED * slope.abs())
+    return torch.where(falls, tau, 0.0)
 
 
 @dataclass

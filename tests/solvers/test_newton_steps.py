@@ -1,10 +1,11 @@
-"""The line search of Newton steps with a penalty."""
+"""The line searches of Newton steps, with a penalty and without, and their linear systems."""
 
 import torch
 
 import proxmtl as pm
 from proxmtl.data_term import SummedLoss
-from proxmtl.solvers.newton_steps import PenalizedLine
+from proxmtl.solvers.newton_rows import InRows
+from proxmtl.solvers.newton_steps import PenalizedLine, lengths
 from proxmtl.stored_labels import DenseLabels
 
 
@@ -61,3 +62,45 @@ def test_steps_are_halved_and_lengthened_only_if_so_wished_for():
     assert search(line(*far, move=1.0, penalty=0.1), lengthened=True) == [64.0, 0.0]
     # of 0.69 less log(1 + exp(-2)) the ridge takes 0.2
     assert search(line([[0.0]], [[8.0]], move=8.0, ridge=0.05)) == [0.25]
+
+
+def hinged(scores, along, *, squares=0.0):
+    """Step length of one task, with labels 1, the squared hinge loss and a ridge."""
+    scores, along = (torch.tensor([each], dtype=torch.float64) for each in (scores, along))
+    loss = SummedLoss(
+        pm.SquaredHinge(), DenseLabels(torch.ones_like(scores), torch.ones_like(scores))
+    )
+    slope = (loss.gradient(scores) * along).sum(1)
+    return float(lengths(loss, scores, along, slope=slope, squares=torch.tensor([squares])))
+
+
+def test_a_full_step_that_decreases_the_objective_is_taken_though_another_is_better():
+    assert hinged([0.0], [1.5], squares=0.1) == 1.0
+
+
+def test_a_step_that_is_too_long_is_shortened_to_the_minimum_to_a_tenth_of_the_slope():
+    """The second label enters the loss at 1e-4, and soon makes it rise by far more."""
+    tau = hinged([0.0, 1.1], [1.0, -1e3])
+    at_zero = -1.0
+    rate = -(1 - tau) + 1e3 * (1e3 * tau - 0.1)
+    assert abs(rate) <= 0.1 * abs(at_zero)
+
+
+def test_no_step_is_taken_uphill_or_where_no_number_is():
+    assert hinged([0.0], [-1.0]) == 0.0
+    assert hinged([0.0], [float("nan")]) == 0.0
+
+
+def test_systems_are_those_of_all_rows_though_solved_in_those_that_bend():
+    generator = torch.Generator().manual_seed(0)
+    s = torch.rand(3, 7, dtype=torch.float64, generator=generator)
+    s[0, [1, 4]], s[1] = 0.0, 0.0
+    right = torch.randn(3, 7, 2, dtype=torch.float64, generator=generator)
+    for tasks in (1, 3):
+        half = torch.randn(tasks, 7, 9, dtype=torch.float64, generator=generator)
+        K = half @ half.mT
+        blank = InRows(*[None] * len(InRows._fields))._replace(gram=K)
+        whole = s[:, :, None] * K * s[:, None, :] + 0.5 * torch.eye(7, dtype=torch.float64)
+        torch.testing.assert_close(blank._system(s, 0.5, right), torch.linalg.solve(whole, right))
+        nothing = blank._system(0 * s, 0.5, right)
+        torch.testing.assert_close(nothing, right / 0.5)

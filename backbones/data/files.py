@@ -96,6 +96,11 @@ def find_images(
                 "a compressed archive, in which images can't be found one by one; unpack it and "
                 "give the folder, or decompress it to a .tar archive.",
             )
+        if source.is_file() and _is_taken(source.name):
+            raise InputError(
+                source,
+                "a single image; give the folder that it is in, or a .csv file with its name.",
+            )
         raise InputError(
             source,
             "no such folder; give the folder of the images, a .tar archive of them, or a .csv "

@@ -50,7 +50,7 @@ def compare(
     from proxmtl.cli.report_runs import read_runs
     from proxmtl.io.outputs import settle_file
     from proxmtl.report.side_by_side import option_differences, scores_side_by_side
-    from proxmtl.report.tables import comparison_table, side_by_side_table
+    from proxmtl.report.tables import option_table, side_by_side_table
 
     if len({run.resolve() for run in runs}) < max(len(runs), 2):
         raise ValueError("RUN: give two runs or more, each once.")
@@ -65,13 +65,14 @@ def compare(
         typer.echo(_document(scores, labels, differences), nl=False)
     else:
         shown = scores if by_attribute else scores[scores["kind"] != "attribute"]
-        console.print(side_by_side_table(shown, title="Average precision, %"))
+        title = f"Average precision, % (difference from {labels[0]}, with its 95 % interval)"
+        console.print(side_by_side_table(shown, title=title))
         if differences:
             columns = {
                 label: {name: values[place] or "-" for name, values in differences.items()}
                 for place, label in enumerate(labels)
             }
-            console.print(comparison_table(columns, title="What was asked for, where it differs"))
+            console.print(option_table(columns, title="What was asked for, where it differs"))
     for note in _without_intervals(scores):
         say_note(note)
     if out is not None:

@@ -20,8 +20,8 @@ def evaluate(
     samples: Annotated[
         Path,
         typer.Argument(
-            help="Features (npy, npz, safetensors, parquet, or a folder of shards); for a run of "
-            "train a folder or a .tar archive of images.",
+            help="Features (npy, npz, safetensors, parquet, or a folder of shards); for a run on "
+            "images a folder or a .tar archive of images.",
             metavar="SAMPLES",
         ),
     ],

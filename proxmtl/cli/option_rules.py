@@ -25,6 +25,7 @@ class _Rule(NamedTuple):
 PAPERS = ("group_strength", "l1_strength", "frobenius_strength")
 _STRENGTHS = ("shared_strength", *PAPERS, "own_strength")
 _SINGLE = "an option of the latent model, not of --single-task"
+_CHOSEN = "an option of --auto, not of --single-task"
 
 
 def _by_hypergradient(given: dict[str, Any]) -> bool:
@@ -61,6 +62,7 @@ _RULES = {
             (*_STRENGTHS, "n_latents", "algorithm"),
             _SINGLE,
         ),
+        _Rule(lambda given: given["single_task"] is not None, ("threshold", "latent"), _CHOSEN),
         _INSTEAD_OF_SHARED,
         _INSTEAD_OF_HOLDOUT,
         _OF_IMAGES,

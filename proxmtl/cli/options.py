@@ -49,7 +49,7 @@ SEEDS = 2**63 - 1
 
 model_option = partial(typer.Option, rich_help_panel="Model")
 _paper_option = partial(typer.Option, rich_help_panel="Strengths of the paper")
-_image_option = partial(typer.Option, rich_help_panel="Runs of train")
+_image_option = partial(typer.Option, rich_help_panel="Images")
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder of fit, tune or train.", metavar="RUN")]
 Key = Annotated[str | None, typer.Option(help="Which array of an npz or safetensors file.")]

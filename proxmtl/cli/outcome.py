@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.special import expit
 
 from proxmtl.cli.console import say_warning, shown_path
 from proxmtl.cli.fitted_attributes import labels_at
 from proxmtl.cli.inputs import pair_scores_of, scores_of
-from proxmtl.cli.predictions import predictions_text, split_text
+from proxmtl.cli.predictions import predictions_text, probabilities_of, split_text
 from proxmtl.cli.ranks import first
 from proxmtl.cli.run import (
     groups_by_name,
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
-    from numpy.typing import NDArray
     from rich.console import Console
 
     from proxmtl.cli.inputs import LabelledSamples
@@ -159,7 +157,7 @@ def write_fitted(
             data.names,
             held,
             identified=data.ids is not None,
-            probabilities=_probabilities(model, scores[0]),
+            probabilities=probabilities_of(model, scores[0]),
             alone=scores[1],
         )
         parts.save(PREDICTIONS_FILE, lambda: write_text(folder / PREDICTIONS_FILE, text()))
@@ -171,16 +169,6 @@ def write_fitted(
     few = few_positives(data.names, numbers_by_attribute(data.Y[test])[0]) if len(test) else ()
     zero = _zero(model, data.names, config)
     return Outcome(means, on, report, _sharing(model), zero, tuple(few))
-
-
-def _probabilities(model: LinearModel, scores: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Probabilities of yes, (N, M); None where the model is not calibrated."""
-    if not hasattr(model, "calibration_"):
-        return None
-    probabilities: NDArray[np.float64] = expit(
-        (scores + model.decision_thresholds_) * model.calibration_
-    )
-    return probabilities
 
 
 def _rows(X: Any, rows: Any) -> Any:

@@ -20,8 +20,8 @@ def predict(
     samples: Annotated[
         Path,
         typer.Argument(
-            help="Features (npy, npz, safetensors, parquet, or a folder of shards); for a run of "
-            "train a folder, a .tar archive or a .csv file of images.",
+            help="Features (npy, npz, safetensors, parquet, or a folder of shards); for a run on "
+            "images a folder, a .tar archive or a .csv file of images.",
             metavar="SAMPLES",
         ),
     ],
@@ -29,6 +29,14 @@ def predict(
     *,
     scores: Annotated[
         bool, typer.Option("--scores", help="Write real-valued scores instead of 0 and 1.")
+    ] = False,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities",
+            help="Write probabilities of yes instead of 0 and 1: of runs that chose their "
+            "strengths (--auto), which calibrates them.",
+        ),
     ] = False,
     scoring: options.ScoringOptions,
     id_column: Annotated[
@@ -47,7 +55,8 @@ def predict(
 
     The CSV has one column per attribute and one row per sample, with the identifiers of the
     features where these have some, and with the names of images. A score above zero means yes;
-    scores of different attributes are not on one scale. A regressor's predictions are numbers.
+    scores of different attributes are not on one scale, but probabilities are. A regressor's
+    predictions are numbers.
 
     [bold]Examples[/]
 
@@ -57,6 +66,8 @@ def predict(
     """
     from proxmtl.io.outputs import settle_file
 
+    if scores and probabilities:
+        raise ValueError("--scores, --probabilities: a cell has one number; give one of the two.")
     settle_file(out, force=force, inputs=(run, samples))
 
     from proxmtl.cli.taken_samples import check_samples
@@ -67,7 +78,9 @@ def predict(
 
     from proxmtl.cli.console import make_console, shown_path
     from proxmtl.cli.parts import written_or_kept
+    from proxmtl.cli.predictions import probabilities_of
     from proxmtl.cli.scoring import Reading, open_run
+    from proxmtl.io.errors import InputError
     from proxmtl.io.rows import check_ids
     from proxmtl.text_tables import table_line
     from proxmtl.wording import counted
@@ -75,6 +88,14 @@ def predict(
     opened = open_run(run)
     reading = Reading(scoring, id_column, "samples", way, recognise=False)
     table, ids, _ = opened.scores(samples, reading)
+    if probabilities:
+        found = probabilities_of(getattr(opened, "model", None), table)
+        if found is None:
+            raise InputError(
+                run,
+                "has no probabilities: it was not calibrated; fit with --auto, or give --scores.",
+            )
+        table = found
     if match == "position":
         ids = None
     elif ids is not None:
@@ -82,8 +103,9 @@ def predict(
     # an attribute may be called 'id' itself
     header = [] if ids is None else ["image" if "id" in opened.names else "id"]
     lines = [table_line([*header, *opened.names])]
-    form = ".10g" if opened.real else ".6g" if scores else ""
-    what = "values" if opened.real else "scores" if scores else "labels 0 and 1"
+    form = ".10g" if opened.real else ".6g" if scores or probabilities else ""
+    kind = "scores" if scores else "probabilities" if probabilities else "labels 0 and 1"
+    what = "values" if opened.real else kind
     for number, row in enumerate(table):
         cells = [f"{y:{form}}" for y in row] if form else ["01"[int(y > 0)] for y in row]
         lines.append(table_line(cells if ids is None else [ids[number], *cells]))

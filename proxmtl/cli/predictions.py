@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from proxmtl.label_arrays import SparseLabels
 from proxmtl.report.runs import HeldOut
@@ -17,7 +18,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["parse_predictions", "predictions_text", "split_text"]
+__all__ = ["parse_predictions", "predictions_text", "probabilities_of", "split_text"]
+
+
+def probabilities_of(model: Any, scores: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Probabilities of yes, (N, M); None where the model is not calibrated."""
+    if not hasattr(model, "calibration_"):
+        return None
+    probabilities: NDArray[np.float64] = expit(
+        (scores + model.decision_thresholds_) * model.calibration_
+    )
+    return probabilities
 
 
 def predictions_text(

@@ -244,8 +244,9 @@ def _epochs(page: Page, run: ReportedRun) -> list[Figure]:
 def _search(page: Page) -> None:
     section = Section("search", "Search of strengths", side_by_side=True)
     for run in page.runs:
-        for title, chart in search_charts(run):
-            caption = "The ring has the best score; bars are standard errors."
+        for title, chart, ringed in search_charts(run):
+            ring = "The ring has the best score. " if ringed else ""
+            caption = f"{ring}Bars are standard errors."
             section.figures.append(page.figure(page.called(run, title), caption, chart))
     if section.figures:
         page.sections.append(section)

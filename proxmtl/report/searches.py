@@ -24,8 +24,11 @@ _AXES = (
 """Strength on the axis, and the one that tells lines apart, by the columns of the table."""
 
 
-def search_charts(run: ReportedRun) -> list[tuple[str, Spec]]:
-    """Title and chart for each path of a search; none where the table is of another kind."""
+def search_charts(run: ReportedRun) -> list[tuple[str, Spec, bool]]:
+    """Title and chart of each path of a search, and whether the best score is on it.
+
+    None where the table is of another kind.
+    """
     table = run.search
     if table is None:
         return []
@@ -47,11 +50,15 @@ def search_charts(run: ReportedRun) -> list[tuple[str, Spec]]:
         chart = search_chart(
             finite, x=_words(x), y=named, other=other and _words(other), percent=percent
         )
-        found.append((title, chart))
+        found.append((title, chart, _has_best(finite)))
     if alone:
         chart = search_chart(alone, x=_words(other or x), y=named, other=None, percent=percent)
-        found.append(("Each attribute alone", chart))
+        found.append(("Each attribute alone", chart, _has_best(alone)))
     return found
+
+
+def _has_best(rows: list[dict[str, Any]]) -> bool:
+    return any(row["best"] for row in rows)
 
 
 def _axes_of(table: pd.DataFrame) -> list[tuple[str, str | None]]:

@@ -13,6 +13,7 @@ from proxmtl.report.runs import models_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxmtl.report.comparison import Comparison
     from proxmtl.report.runs import Model, ReportedRun
 
 __all__ = ["option_differences", "scores_side_by_side"]
@@ -50,17 +51,24 @@ def scores_side_by_side(runs: Sequence[ReportedRun]) -> pd.DataFrame:
     scored = [name for name in names if all(_ap(model, name) is not None for model in models)]
     members = {"total": {TOTAL: scored}, "group": _groups(runs, scored), "attribute": {}}
     members["attribute"] = {name: [name] for name in names}
+    # attributes from one draw of rows for all, as in the report
+    whole = [compare_models(models[0], model) for model in models]
     lines = [
-        _line(kind, name, of, models[0], model)
+        _line(kind, name, of, models[0], model, comparison)
         for kind in ("attribute", "group", "total")
         for name, of in members[kind].items()
-        for model in models
+        for model, comparison in zip(models, whole, strict=True)
     ]
     return pd.DataFrame.from_records(lines)
 
 
-def _line(
-    kind: str, name: str, of: Sequence[str], reference: Model, model: Model
+def _line(  # noqa: PLR0917 - what is known of a line
+    kind: str,
+    name: str,
+    of: Sequence[str],
+    reference: Model,
+    model: Model,
+    whole: Comparison | None,
 ) -> dict[str, Any]:
     values = [value for attribute in of if (value := _ap(model, attribute)) is not None]
     line: dict[str, Any] = {
@@ -74,6 +82,10 @@ def _line(
         "same_rows": None,
     }
     if model is reference:
+        return line
+    if kind == "attribute":
+        if whole is not None and name in whole.table.index:
+            line |= {**whole.table.loc[name], "same_rows": whole.same_samples}
         return line
     found = compare_models(_part(reference, of), _part(model, of))
     if found is not None:
@@ -113,8 +125,8 @@ def _groups(runs: Sequence[ReportedRun], scored: Sequence[str]) -> dict[str, lis
 def option_differences(runs: Sequence[ReportedRun]) -> dict[str, list[str | None]]:
     """What was asked of the runs, where that differs: by name, a value for each run; None: nothing.
 
-    Options as they were given, else the parameters of the model; the numbers of rows, and the first
-    digits of the hashes of the inputs.
+    Options as they were given, else the parameters of the model; its loss, whose default differs
+    between models; the numbers of rows, and the first digits of the hashes of the inputs.
     """
     asked = [_asked(run) for run in runs]
     names = list(dict.fromkeys(name for each in asked for name in each))
@@ -124,7 +136,8 @@ def option_differences(runs: Sequence[ReportedRun]) -> dict[str, list[str | None
 
 def _asked(run: ReportedRun) -> dict[str, str]:
     config = run.config
-    found = {"model": run.kind, "command": config.get("command")}
+    loss = config.get("parameters", {}).get("loss")
+    found = {"model": run.kind, "command": config.get("command"), "loss": loss}
     given = config.get("options", config.get("parameters", {}))
     inputs = {source["path"]: source["sha256"] for source in config.get("inputs", ())}
     found |= {name: _with_hash(value, inputs) for name, value in given.items()}

@@ -21,6 +21,7 @@ __all__ = [
     "comparison_table",
     "figures_table",
     "group_table",
+    "option_table",
     "sharing_table",
     "side_by_side_table",
 ]
@@ -121,6 +122,17 @@ def comparison_table(rows: Mapping[str, Mapping[str, Any]], *, title: str | None
     lines = list(dict.fromkeys(line for row in rows.values() for line in row))
     for line, name in zip(lines, _cells(lines), strict=True):
         table.add_row(name, *(escape(str(row.get(line, "-"))) for row in rows.values()))
+    return table
+
+
+def option_table(rows: Mapping[str, Mapping[str, Any]], *, title: str | None = None) -> Table:
+    """Runs as columns, options as lines; long values are folded, names of options are not."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table.add_column("", no_wrap=True)
+    for run in rows:
+        table.add_column(escape(run), justify="right", overflow="fold")
+    for name in dict.fromkeys(name for row in rows.values() for name in row):
+        table.add_row(escape(name), *(escape(str(row.get(name, "-"))) for row in rows.values()))
     return table
 
 

@@ -45,6 +45,7 @@ def theme(*, dark: bool) -> Spec:
         "font": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
         "view": {"stroke": None},
         "mark": {"color": category[0]},
+        "rule": {"color": category[0]},  # whose default is black, before that of marks
         "range": {"category": category, "diverging": diverging},
         "style": {
             "zero": {"fill": muted},

@@ -204,18 +204,22 @@ def clear_gains(report: pd.DataFrame, sign: int = 1) -> list[str]:
 
 def _scores(model: Model, table: pd.DataFrame, on: str, *, named: bool) -> str:
     scored = int(np.isfinite(table["ap"]).sum())
-    worse = int((table["accuracy"] < table["majority"] - 1e-12).sum())
+    behind_in = table.index[table["accuracy"] < table["majority"] - 1e-12]
+    worse = len(behind_in)
+    which = f" ({some([str(name) for name in behind_in])})"
     if not named:  # the headline has the rest
         behind = (
-            f" For {_of(worse, len(table))} always giving the more frequent answer is right more "
-            "often than the model is."
+            f" For {_of(worse, len(table))}{which} always giving the more frequent answer is right "
+            "more often than the model is."
         )
         return (
             f"These are means over {counted(scored, 'attribute')}, scored on "
             f"{on or 'samples that the folder does not name'}; the mean AUC is "
             f"{percent(_mean(table['auc']))}.{behind if worse else ''}"
         )
-    behind = f" For {_of(worse, len(table))} that is more than the model has." if worse else ""
+    behind = (
+        f" For {_of(worse, len(table))}{which} that is more than the model has." if worse else ""
+    )
     return (
         f"{printable(model.label)}: on {on or 'the scored samples'} the mean AP of "
         f"{counted(scored, 'attribute')} is {percent(_mean(table['ap']))} "

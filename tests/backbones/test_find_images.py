@@ -89,6 +89,8 @@ def test_images_that_are_not_there_are_counted(folder):
         find_images(folder / "sub")
     with pytest.raises(InputError, match="no such folder"):
         find_images(folder / "none")
+    with pytest.raises(InputError, match="a single image; give the folder that it is in"):
+        find_images(folder / "b.png")
     (folder / "blank.csv").write_text("image,kind\n,big\n")
     with pytest.raises(InputError, match="line 2: no 'image'"):
         find_images(folder / "blank.csv")

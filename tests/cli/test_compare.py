@@ -1,5 +1,6 @@
 """``compare``, and the table behind it."""
 
+import io
 import json
 import re
 import sys
@@ -8,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from proxmtl.cli.compare import _without_intervals
 from proxmtl.experiments.intervals import paired_differences
+from proxmtl.report.comparison import compare_models
+from proxmtl.report.runs import models_of
 from proxmtl.report.side_by_side import option_differences, scores_side_by_side
+from proxmtl.report.tables import option_table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from report_cases import NAMES, run_of
@@ -30,6 +35,8 @@ def test_scores_are_compared_on_the_same_rows_by_attribute_group_and_total():
     for place, name in enumerate(NAMES):
         line = _line(table, "attribute", name, "second")
         assert (line.ap, line.difference) == (b[place], b[place] - a[place])
+        whole = compare_models(*models_of([first, second])).table.loc[name]
+        assert (line.low, line.high) == (whole.low, whole.high)  # as the report has them
         assert line.low < line.difference < line.high
         assert np.isnan(_line(table, "attribute", name, "first").difference)
     for kind, name, columns in (
@@ -75,6 +82,25 @@ def test_options_are_named_where_they_differ():
         "rows fitted": ["9", None],
         "points": [None, "3"],
     }
+
+
+def test_a_loss_that_differs_is_named_though_nobody_asked_for_it():
+    first, second = run_of("first"), run_of("second")
+    for run, loss in ((first, "logistic"), (second, "squared_hinge")):
+        run.config["parameters"] = {**run.config.get("parameters", {}), "loss": loss}
+        run.config["options"] = {}
+    assert option_differences([first, second])["loss"] == ["logistic", "squared_hinge"]
+
+
+def test_long_values_are_folded_and_names_of_options_are_not():
+    value = "runs/photographs-of-the-summer.features.npy (fbb9cbdf)"
+    columns = {run: {"single_task": "0.1", "features_file": value} for run in "abc"}
+    console = Console(width=60, file=io.StringIO())
+    console.print(option_table(columns))
+    shown = console.file.getvalue()
+    assert "features_file" in shown
+    assert "single_task" in shown
+    assert "\u2026" not in shown
 
 
 def test_differences_without_intervals_are_named():

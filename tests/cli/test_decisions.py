@@ -23,6 +23,10 @@ def test_thresholds_of_a_fit_are_those_of_its_predictions(program, files):
     program("predict", "run", "x.npy", "--out", "s.csv", "--scores")
     scores = pd.read_csv(files / "s.csv").to_numpy()
     np.testing.assert_array_equal(scores > 0, model.predict(X) > 0)
+    code, out, _ = program("predict", "run", "x.npy", "--out", "q.csv", "--probabilities")
+    assert "probabilities" in out
+    shares = pd.read_csv(files / "q.csv").to_numpy()
+    np.testing.assert_allclose(shares, model.predict_proba(X), rtol=1e-5)
     code, out, _ = program("evaluate", "run", "x.npy", "--labels", "y.csv", "--out", "m.csv")
     assert code == 0
     accuracy = pd.read_csv(files / "m.csv")["accuracy"].mean()
@@ -35,6 +39,19 @@ def test_thresholds_of_a_fit_are_those_of_its_predictions(program, files):
     assert "scored on fewer than 10 positive labels; its interval is wide: black" in " ".join(
         err.split()
     )
+
+
+def test_probabilities_are_those_of_calibrated_runs_alone(program, files):
+    assert program(*FIT, "--single-task", "0.1", "--no-report")[0] == 0
+    code, _, err = program("predict", "run", "x.npy", "--out", "p.csv", "--probabilities")
+    assert code != 0
+    assert "it was not calibrated; fit with --auto" in " ".join(err.split())
+    code, _, err = program(
+        "predict", "run", "x.npy", "--out", "p.csv", "--probabilities", "--scores"
+    )
+    assert code != 0
+    assert "give one of the two" in err
+    assert not (files / "p.csv").exists()
 
 
 def test_a_run_whose_attributes_share_keeps_the_scores_of_each_alone(program, files):

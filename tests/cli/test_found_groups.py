@@ -52,6 +52,10 @@ def test_a_file_called_auto_is_read(program, families):
     ("options", "said"),
     [
         (("--latent",), "--latent: this is an option of --auto; add that, or leave it out."),
+        (
+            ("--single-task", "1", "--latent"),
+            "--latent: this is an option of --auto, not of --single",
+        ),
         (("--auto", "--groups", "auto"), "--groups: 'auto' finds groups for the latent model"),
         (("--single-task", "0.1", "--groups", "auto"), "--groups: 'auto' finds groups"),
         (("--n-latents", "0"), "--n-latents: got '0'; give a whole number from 1 on, or auto."),

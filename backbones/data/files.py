@@ -143,7 +143,7 @@ def check_there(source: Path, folder: Path, paths: Sequence[Path], names: Sequen
     else:
         sentence = (
             f"{len(missing)} of the {files} {agree(len(missing), 'is', 'are')} not there: "
-            f"{listed(missing)}. Correct their names in the labels, or {SKIPPING}."
+            f"{listed(missing)}. Put them there, correct their names in the labels, or {SKIPPING}."
         )
     raise InputError(source, f"{sentence} {hint}".strip())
 

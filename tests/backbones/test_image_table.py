@@ -97,7 +97,7 @@ def test_bad_images_are_counted_named_and_skipped_only_if_asked(folder, cached):
         with pytest.raises(InputError, match=expected):
             read(folder, **options)
     (folder / "a" / "3.png").unlink()  # other advice, before any is decoded
-    expected = r"1 of the 5 named files is not there: a/3\.png\. Correct their names"
+    expected = r"1 of the 5 named files is not there: a/3\.png\. Put them there, correct"
     with pytest.raises(InputError, match=expected):
         read(folder, **options, progress=lambda *_: pytest.fail("decoded"))
     table = read(folder, skip_corrupt=True, **options)

@@ -183,7 +183,7 @@ def test_one_bad_image_is_named_and_left_out_if_asked(program, photos):
     (photos / "photos" / "7.png").unlink()
     code, _, err = program(*FIT, *QUICK)
     assert code == 2
-    assert "1 of the 40 named files is not there: 7.png. Correct their names in the labels" in err
+    assert "1 of the 40 named files is not there: 7.png. Put them there, correct their names" in err
     assert "or leave them out (--skip-corrupt)" in err
     skipped = "2 images skipped: 1 is missing (7.png), 1 can't be decoded (20.png)."
     code, _, err = program(*FIT, *QUICK, "--skip-corrupt")

@@ -6,6 +6,7 @@ from proxmtl.backbones.archive import (
 from proxmtl.backbones.extraction import (
     Extracted as Extracted,
     FeatureNetwork as FeatureNetwork,
+    KnownRows as KnownRows,
     extract as extract,
     extract_to_file as extract_to_file,
 )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from proxmtl.backbones.images import Fit, ImageLike, SizedImages
 
-__all__ = ["Extracted", "FeatureNetwork", "extract", "extract_to_file"]
+__all__ = ["Extracted", "FeatureNetwork", "KnownRows", "extract", "extract_to_file"]
 
 
 class FeatureNetwork(Protocol):
@@ -50,6 +50,15 @@ class FeatureNetwork(Protocol):
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters, and whatever else the features depend on, by name."""
+
+
+class KnownRows(NamedTuple):
+    """Features of some of N images, by the same network, that need not be made again."""
+
+    features: NDArray[np.float32]
+    """(K, D), in memory or mapped from a file."""
+    place: NDArray[np.intp]
+    """(N,): the row of each image, -1 where it has none."""
 
 
 class Extracted(NamedTuple):
@@ -143,6 +152,7 @@ def extract_to_file(
     fresh: bool = False,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    known: KnownRows | None = None,
 ) -> Extracted:
     """Embed images into a file: memory for one batch, however many images there are.
 
@@ -168,6 +178,8 @@ def extract_to_file(
     fresh
         Replace features and names that are there, and start over where the part that is there
         can't be gone on with, instead of raising.
+    known
+        Features of some of the images, which are taken as they are.
 
     Returns
     -------
@@ -187,6 +199,8 @@ def extract_to_file(
         _check_ids(ids, total)
     fit = chosen_fit(network, fit)
     check_request(images, network.input_size, fit, batch_size)
+    if known is not None:
+        _check_known(known, network, total)
     identity = {
         "network": fingerprint(network.tensors()),
         "fit": f"{fit} {network.input_size}",
@@ -212,8 +226,9 @@ def extract_to_file(
             skip_corrupt=skip_corrupt,
             start=file.progress.done,
             workers=workers,
+            known=None if known is None else known.place >= 0,
         )
-        for batch, features in _embedded(batches, network, file.progress.done):
+        for batch, features in _embedded(batches, network, file.progress.done, known):
             seen = digest(batch.images, file.progress.seen)
             file.append(features, images=len(batch.images), seen=seen, bad=batch.bad)
             if progress is not None:
@@ -231,12 +246,13 @@ def extract_to_file(
 
 
 def _embedded(
-    batches: Iterator[Decoded], network: FeatureNetwork, done: int
+    batches: Iterator[Decoded], network: FeatureNetwork, done: int, known: KnownRows | None
 ) -> Iterator[tuple[Decoded, NDArray[np.float32]]]:
     """Batches with their features; errors of an image say what is kept."""
     try:
         for batch in batches:
-            yield batch, _finite(network, batch.pixels, done)
+            features = _finite(network, batch.pixels, done)
+            yield batch, features if known is None else _joined(batch, features, done, known)
             done += len(batch.images)
     except (ValueError, FileNotFoundError) as error:
         if not done:
@@ -247,6 +263,17 @@ def _embedded(
         )
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
         raise kind(message) from error
+
+
+def _joined(
+    batch: Decoded, features: NDArray[np.float32], first: int, known: KnownRows
+) -> NDArray[np.float32]:
+    """Features that were made of a batch and those that were there, in the order of the images."""
+    place = known.place[first : first + len(batch.images)]
+    there = np.flatnonzero(place >= 0)
+    order = np.argsort([*batch.rows, *(first + there)])
+    rows: NDArray[np.float32] = np.concatenate([features, known.features[place[there]]])[order]
+    return rows
 
 
 def chosen_fit(network: FeatureNetwork, asked: Fit | None) -> Fit:
@@ -337,6 +364,20 @@ def _check_ids(ids: Sequence[str], n_images: int) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             raise ValueError(f"ids: {name!r} isn't text in UTF-8; rename this file.") from error
+
+
+def _check_known(known: KnownRows, network: FeatureNetwork, n_images: int) -> None:
+    """Raise if features that are there can't be those of these images."""
+    shape, rows = _shape(network, n_images), (len(known.place), *known.features.shape[1:])
+    if rows != shape:
+        raise ValueError(
+            f"known: {len(known.place)} places and features {known.features.shape} for features "
+            f"{shape}; give (N,) places and (K, D) features."
+        )
+    if known.place.max() >= len(known.features):
+        raise ValueError(
+            f"known: place {known.place.max()} is beyond its {len(known.features)} rows."
+        )
 
 
 def _checked_target(path: Path) -> Path:

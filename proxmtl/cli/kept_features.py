@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proxmtl.backbones.extraction import KnownRows
 from proxmtl.cli.console import say_note
-from proxmtl.io import InputError
+from proxmtl.cli.progress import item_progress
+from proxmtl.io import InputError, ids_sidecar
 from proxmtl.io.beside import check_features, seal_beside
-from proxmtl.io.seal import entry_of, read_sealed
-from proxmtl.sources import Source
+from proxmtl.io.seal import entry_of, read_sealed, write_sealed
+from proxmtl.io.tables import read_ids
+from proxmtl.sources import Source, sources_read
 from proxmtl.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["is_whole", "kept", "known_of", "made_before", "place_beside", "record_of"]
+    from proxmtl.backbones.data import ImageFiles
+
+__all__ = [
+    "IMAGES",
+    "ORDER",
+    "beside",
+    "check_replaced",
+    "is_done",
+    "kept",
+    "known_rows",
+    "made_before",
+    "place_beside",
+    "record_of",
+    "replacing",
+    "signatures",
+]
+
+IMAGES, ORDER, BEFORE = "images", "order", "before"
+"""Entries of a record: signatures of the images by name; their order; the record until then."""
 
 _RECORD = ".source.json"
 
@@ -42,17 +65,81 @@ def made_before(
     skip
         Whether some of them may be left out.
     """
-    others = (
-        record.with_name(record.name.removesuffix(_RECORD) + ".npy")
-        for record in sorted(path.parent.glob(f"*{_RECORD}"))
-        if record != record_of(path)
-    )
-    for each in (path, *others):
+    for each in beside(path):
         with contextlib.suppress(InputError):  # what is damaged or somebody else's is not taken
             source = kept(each, identity, ids, skip=skip)
             if source is not None:
                 return each, source
     return path, None
+
+
+def beside(path: Path) -> list[Path]:
+    """A file of features, and those of other runs beside it."""
+    others = (
+        record.with_name(record.name.removesuffix(_RECORD) + ".npy")
+        for record in sorted(path.parent.glob(f"*{_RECORD}"))
+        if record != record_of(path)
+    )
+    return [path, *others]
+
+
+def signatures(found: ImageFiles) -> dict[str, str]:
+    """What tells whether an image of a name is the same: size and time of a file, or content."""
+    each, total = {}, len(found.ids)
+    with item_progress("Looking at", "images") as progress:
+        for place, (name, image) in enumerate(zip(found.ids, found.images, strict=True), 1):
+            if isinstance(image, Path):
+                stat = image.stat() if image.is_file() else None
+                of = str(stat and (stat.st_size, stat.st_mtime_ns)).encode()
+            else:
+                of = bytes(image)  # of an archive
+            each[name] = hashlib.sha256(of).hexdigest()[:16]
+            progress(place, total)
+    return each
+
+
+def known_rows(
+    paths: Iterable[Path], made: Mapping[str, Any], images: Mapping[str, str]
+) -> KnownRows | None:
+    """Rows of the file that has most of some images; None where no file has any.
+
+    Parameters
+    ----------
+    paths
+        Files of features; what is damaged, somebody else's or gone is passed over.
+    made
+        What features are made of, besides the images.
+    images
+        Signatures by name, in the order of the images.
+    """
+    best, most, place_of = None, 0, {name: number for number, name in enumerate(images)}
+    for path in paths:
+        # the file that is made of these rows is an input of the command, and they are not
+        with contextlib.suppress(InputError, OSError, ValueError), sources_read():
+            found = _rows_of(path, made, images, place_of)
+            count = 0 if found is None else int(np.count_nonzero(found.place >= 0))
+            if count > most:
+                best, most, source = found, count, path
+    if best is not None:
+        of = "" if most == len(images) else f" of {len(images):,}"
+        say_note(f"features of {most:,}{of} images are taken from {source}")
+    return best
+
+
+def _rows_of(
+    path: Path, made: Mapping[str, Any], images: Mapping[str, str], place_of: Mapping[str, int]
+) -> KnownRows | None:
+    known = _complete(path)
+    if not made.items() <= known.items():
+        return None
+    features = np.load(path, mmap_mode="r")
+    if not _is_whole(path, (), skip=True, sha256=known["sha256"]):
+        return None
+    place = np.full(len(images), -1)
+    for row, name in enumerate(read_ids(ids_sidecar(path))):
+        if name in images and images[name] == known[IMAGES].get(name):
+            place[place_of[name]] = row
+    return KnownRows(features, place)
 
 
 def record_of(path: Path) -> Path:
@@ -64,9 +151,9 @@ def _matching(
     path: Path, identity: dict[str, Any], ids: Sequence[str], *, skip: bool
 ) -> Source | None:
     """Hash of the images whose features are there; None if they are others, or not complete."""
-    known = known_of(path) or {}
+    known = _known_of(path) or {}
     same = known.keys() >= {"source", "sha256"} and identity.items() <= known.items()
-    if not (same and is_whole(path, ids, skip=skip, sha256=known["sha256"])):
+    if not (same and _is_whole(path, ids, skip=skip, sha256=known["sha256"])):
         return None
     return Source(*known["source"])
 
@@ -87,7 +174,7 @@ def place_beside(out: Path) -> Path:
     return place / f"{target.name}.features.npy"
 
 
-def known_of(path: Path) -> dict[str, Any] | None:
+def _known_of(path: Path) -> dict[str, Any] | None:
     """Record of features that are there; None if there are none.
 
     Raises
@@ -110,7 +197,7 @@ def known_of(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def is_whole(path: Path, ids: Sequence[str], *, skip: bool, sha256: str | None) -> bool:
+def _is_whole(path: Path, ids: Sequence[str], *, skip: bool, sha256: str | None) -> bool:
     """Whether features that are there are complete: of all images, unless some may be skipped.
 
     With a hash they must be those of the record that gives it, and no others that came since.
@@ -122,3 +209,51 @@ def is_whole(path: Path, ids: Sequence[str], *, skip: bool, sha256: str | None) 
     if sha256 not in (None, entry.sha256):
         return False
     return skip or len(np.load(path, mmap_mode="r")) == len(ids)
+
+
+def is_done(path: Path, identity: dict[str, Any], ids: Sequence[str], *, skip: bool) -> bool:
+    """Whether features are there, and a process that was killed had yet to complete the record."""
+    known = _known_of(path) or {}
+    before = (known.get(BEFORE) or {}).get("sha256")
+    return (
+        identity.items() <= known.items()
+        and _is_whole(path, ids, skip=skip, sha256=known.get("sha256"))
+        and entry_of(path).sha256 != before
+    )
+
+
+def check_replaced(path: Path, *, given: bool, force: bool) -> None:
+    """Check that features of other images may be replaced.
+
+    Raises
+    ------
+    InputError
+        If the user gave this file, and did not ask for what is there to be replaced.
+    """
+    known = _known_of(path) or {}
+    if given and not force and path.exists() and known.get("sha256"):
+        raise InputError(
+            path,
+            "holds features of other images, or of another network; give another file as "
+            "--features, or --force to replace it.",
+        )
+
+
+@contextlib.contextmanager
+def replacing(path: Path, identity: dict[str, Any]) -> Iterator[None]:
+    """Record that features are being made, in place of those that are there until they are."""
+    record, before = record_of(path), _complete(path)
+    # first: features without a record would be somebody else's to the next command
+    write_sealed(record, {**identity, BEFORE: before})
+    try:
+        yield
+    finally:
+        if not (path.exists() or Path(f"{path}.partial").exists()):
+            record.unlink(missing_ok=True)
+
+
+def _complete(path: Path) -> dict[str, Any]:
+    """Record of the features that are there, even if they are about to be replaced."""
+    known = _known_of(path) or {}
+    complete: dict[str, Any] = known if known.get("sha256") else known.get(BEFORE) or {}
+    return complete

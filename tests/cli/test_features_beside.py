@@ -8,6 +8,7 @@ import torch
 from arithmetic import half_the_digits
 from PIL import Image
 
+from proxmtl.cli import image_features
 from proxmtl.io.seal import read_sealed, write_sealed
 
 FIT = ("fit", "photos", "-l", "photos.csv", "-o", "run", "--network", "untrained")
@@ -41,9 +42,16 @@ def test_features_beside_a_run_serve_to_score_some_of_their_images(program, phot
     file.write_bytes(features)
     assert program(*evaluate, "made.csv", "--force")[0] == 0
     assert sum(looked_at) == 16
-    os.utime(photos / "photos" / "3.png", ns=(1, 1))
+    os.utime(photos / "photos" / "3.png", ns=(1, 1))  # none of the eight
     assert program(*evaluate, "made.csv", "--force")[0] == 0
-    assert sum(looked_at) == 24
+    assert sum(looked_at) == 16
+    os.utime(photos / "photos" / "5.png", ns=(1, 1))
+    code, _, err = program(*evaluate, "made.csv", "--force")
+    assert code == 0
+    assert "features of 7 of 8 images are taken from run.features.npy" in err
+    assert sum(looked_at) == 17
+    made = pd.read_csv(photos / "made.csv")
+    pd.testing.assert_frame_equal(kept, made, **half_the_digits(torch.float32))
 
 
 def test_features_that_another_command_wrote_over_are_made_again(program, photos, looked_at):
@@ -68,3 +76,62 @@ def test_features_that_another_command_wrote_over_are_made_again(program, photos
     assert "are there already" not in err
     assert sum(looked_at) == 160
     assert (photos / "run" / "model.safetensors").read_bytes() == model
+
+
+def test_images_that_came_are_looked_at_alone(program, photos, looked_at):
+    table = pd.read_csv(photos / "photos.csv")
+    table.iloc[:29].to_csv(photos / "photos.csv", index=False)
+    assert program(*FIT, *QUICK)[0] == 0
+    assert sum(looked_at) == 29
+    grown = table.sample(frac=1, random_state=0)  # new images among the others
+    grown.to_csv(photos / "photos.csv", index=False)
+    code, _, err = program(*FIT, *QUICK, "--force")
+    assert code == 0, err
+    assert "features of 29 of 40 images are taken from run.features.npy" in err
+    assert sum(looked_at) == 40
+    other = [*FIT[:5], "other", *FIT[6:], *QUICK]
+    assert program(*other, "--features", "apart/f.npy")[0] != 0  # there is no such folder
+    (photos / "apart").mkdir()
+    assert program(*other, "--features", "apart/f.npy")[0] == 0
+    assert sum(looked_at) == 80
+    ours, anew = (
+        pd.DataFrame(np.load(f"{path}.npy"), index=pd.read_csv(f"{path}.ids.csv")["id"])
+        for path in (photos / "run.features", photos / "apart" / "f")
+    )
+    assert list(ours.index) == list(grown["file"])
+    pd.testing.assert_frame_equal(ours, anew, **half_the_digits(torch.float32))
+
+
+def test_features_of_other_images_are_not_replaced_unasked(program, photos, looked_at):
+    mine = ("--features", "mine.npy", *QUICK)
+    assert program(*FIT, *mine)[0] == 0
+    before = (photos / "mine.npy").read_bytes()
+    os.utime(photos / "photos" / "5.png", ns=(1, 1))
+    other = [*FIT[:5], "other", *FIT[6:], *mine]
+    code, _, err = program(*other)
+    assert code == 2
+    assert "mine.npy: holds features of other images, or of another network; give another" in err
+    assert (photos / "mine.npy").read_bytes() == before
+    assert sum(looked_at) == 40
+    assert program(*other, "--force")[0] == 0
+    assert sum(looked_at) == 41
+    assert program(*FIT, *mine, "--force")[0] == 0
+    assert sum(looked_at) == 41
+
+
+def test_features_stay_until_others_take_their_place(program, photos, looked_at, monkeypatch):
+    assert program(*FIT, *QUICK)[0] == 0
+    os.utime(photos / "photos" / "5.png", ns=(1, 1))
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(image_features, "extract_to_file", interrupted)
+        assert program(*FIT, *QUICK, "--force")[0] != 0
+    # the record names images that the file is not yet of
+    assert sum(looked_at) == 40
+    code, _, err = program(*FIT, *QUICK, "--force")
+    assert code == 0, err
+    assert "features of 39 of 40 images are taken from run.features.npy" in err
+    assert sum(looked_at) == 41

@@ -225,9 +225,12 @@ def test_paths_go_on_where_their_end_is_best():
     model = SingleTaskClassifierCV(scoring=lambda _labels, values: -values.var(), **SMALL)
     with pytest.warns(
         EdgeWarning, match=r"the best 'own_strength', 1e\+04, is the highest of 15 values tried"
-    ):
+    ) as warned:
         model.fit(X, Y)  # the more a ridge shrinks, the better
     assert model.cv_results_["own_strength"].max() > 10
+    scores = model.cv_results_.sort_values("own_strength")["mean"].to_numpy()
+    gain = f"The last step gained {scores[-1] - scores[-2]:.2g} of the mean score:"
+    assert any(gain in str(each.message) for each in warned)
     assert len(model.cv_results_) == 9 + 6
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from proxmtl.backbones.archive import TarImages, plain_name
 from proxmtl.io.errors import InputError
 from proxmtl.io.rows import how_to_match
+from proxmtl.io.suffixes import IMAGE_SUFFIXES
 from proxmtl.io.tables import read_ids
 from proxmtl.naming import name_key
 from proxmtl.wording import agree, counted
@@ -20,11 +21,7 @@ if TYPE_CHECKING:
 
     from proxmtl.backbones.images import SizedImages
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFiles", "find_images"]
-
-JPEG = (".jfif", ".jpe", ".jpeg", ".jpg")
-NETPBM = (".pbm", ".pgm", ".pnm", ".ppm")
-IMAGE_SUFFIXES = frozenset([*JPEG, *NETPBM, ".bmp", ".gif", ".png", ".tif", ".tiff", ".webp"])
+__all__ = ["ImageFiles", "find_images"]
 
 _COMPRESSED = (".bz2", ".gz", ".xz", ".zst")
 """Of one file: an archive only after ``.tar``."""

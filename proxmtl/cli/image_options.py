@@ -65,15 +65,14 @@ class ImageOptions:
 IMAGE_OPTIONS = tuple(field.name for field in fields(ImageOptions))
 
 
-SINGLE = (".jpg", ".jpeg", ".png")
-"""Suffixes of an image; that it is one, where many are asked for, is said by what lists them."""
-
-
 def holds_images(source: Path) -> bool:
-    """Whether a path is one of images, and not of features, by what it is called and holds."""
-    from proxmtl.io.suffixes import holds_shards
+    """Whether a path is one of images, and not of features, by what it is called and holds.
 
-    if source.suffix.lower() in {".tar", ".csv", *SINGLE}:
+    So is a single image, for which `find_images` has the error.
+    """
+    from proxmtl.io.suffixes import IMAGE_SUFFIXES, holds_shards
+
+    if source.suffix.lower() in {".tar", ".csv", *IMAGE_SUFFIXES}:
         return True
     return source.is_dir() and source.suffix != ".partial" and not holds_shards(source)
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["labels_for", "read_with_test"]
 
+NAMED = 10
+"""Attributes that an error names."""
+
 
 def read_with_test(
     labels: Path,
@@ -101,10 +104,12 @@ def labels_for(
     places = [index.place(name) for name in names]
     missing = [name for name, place in zip(names, places, strict=True) if place is None]
     if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        they = agree(len(missing), "it", "them")
         raise InputError(
             path,
-            f"no column for {len(missing)} of the model's {counted(len(names), 'attribute')}, the "
-            f"first is {missing[0]!r}; add it ({cells}), or "
+            f"no column for {len(missing)} of the model's {counted(len(names), 'attribute')}: "
+            f"{', '.join(map(repr, missing[:NAMED]))}{more}; add {they} ({cells}), or "
             f"{index.advice(missing[0])}",
             line=1,
         )

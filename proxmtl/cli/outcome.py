@@ -31,7 +31,7 @@ from proxmtl.io.names import METRICS_FILE, PREDICTIONS_FILE, SPLIT_FILE
 from proxmtl.label_arrays import SparseLabels
 from proxmtl.label_coding import numbers_by_attribute
 from proxmtl.report.tables import figures_table, group_table
-from proxmtl.report.verdict import few_positives, without_weights, zero_attributes
+from proxmtl.report.verdict import few_fitted, few_positives, without_weights, zero_attributes
 from proxmtl.result import Status
 from proxmtl.row_sources import FeatureRows, rows_of
 
@@ -61,7 +61,7 @@ class Outcome(NamedTuple):
     zero: str | None = None
     """Which attributes have no weights, and what to do."""
     few: tuple[str, ...] = ()
-    """Which attributes were scored on few positive labels."""
+    """Which attributes were scored on few positive labels, or fitted on few of an answer."""
 
 
 def write_fitted(
@@ -166,7 +166,8 @@ def write_fitted(
             "fitted_rows.npy",
             lambda: write_fitted_rows(folder, _rows(data.X, train), names),
         )
-    few = few_positives(data.names, numbers_by_attribute(data.Y[test])[0]) if len(test) else ()
+    few = few_positives(data.names, numbers_by_attribute(data.Y[test])[0]) if len(test) else []
+    few += few_fitted(data.names, *numbers_by_attribute(data.Y[train]))
     zero = _zero(model, data.names, config)
     return Outcome(means, on, report, _sharing(model), zero, tuple(few))
 

@@ -34,8 +34,8 @@ def predict(
         bool,
         typer.Option(
             "--probabilities",
-            help="Write probabilities of yes instead of 0 and 1: of runs that chose their "
-            "strengths (--auto), which calibrates them.",
+            help="Write probabilities of yes instead of 0 and 1; the run must have been fitted "
+            "with --auto, which calibrates them.",
         ),
     ] = False,
     scoring: options.ScoringOptions,
@@ -67,7 +67,7 @@ def predict(
     from proxmtl.io.outputs import settle_file
 
     if scores and probabilities:
-        raise ValueError("--scores, --probabilities: a cell has one number; give one of the two.")
+        raise ValueError("--scores, --probabilities: give one of the two, not both.")
     settle_file(out, force=force, inputs=(run, samples))
 
     from proxmtl.cli.taken_samples import check_samples
@@ -86,16 +86,16 @@ def predict(
     from proxmtl.wording import counted
 
     opened = open_run(run)
+    model = getattr(opened, "model", None)
+    if probabilities and not hasattr(model, "calibration_"):
+        why = "its model is not calibrated (fit --auto calibrates one); give --scores"
+        if opened.real:
+            why = "its attributes are real numbers; leave out --probabilities"
+        raise InputError(run, f"has no probabilities: {why}.")
     reading = Reading(scoring, id_column, "samples", way, recognise=False)
     table, ids, _ = opened.scores(samples, reading)
     if probabilities:
-        found = probabilities_of(getattr(opened, "model", None), table)
-        if found is None:
-            raise InputError(
-                run,
-                "has no probabilities: it was not calibrated; fit with --auto, or give --scores.",
-            )
-        table = found
+        table = probabilities_of(model, table)
     if match == "position":
         ids = None
     elif ids is not None:

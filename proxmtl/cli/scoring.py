@@ -97,9 +97,13 @@ class Scored(NamedTuple):
         """Warn, with what follows from it, where the model was fitted on some of the samples."""
         fitted = int(self.fitted.sum())
         if fitted:
+            which = ""
+            if self.ids is not None and fitted < len(self.fitted):
+                more = f" and {fitted - 1} more" if fitted > 1 else ""
+                which = f" ({self.ids[int(self.fitted.argmax())]!r}{more})"
             say_warning(
                 f"{fitted} of the {counted(len(self.fitted), 'sample')} "
-                f"{agree(fitted, 'is', 'are')} among those that the model was fitted on: "
+                f"{agree(fitted, 'is', 'are')} among those that the model was fitted on{which}: "
                 f"{what_follows}."
             )
 

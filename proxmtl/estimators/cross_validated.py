@@ -55,7 +55,7 @@ from proxmtl.latent.strengths import StrengthUnits, strength_units
 from proxmtl.problem import Problem
 from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.result import Result
-from proxmtl.selection.edges import EdgeWarning
+from proxmtl.selection.edges import Edge, EdgeWarning
 from proxmtl.targets import Reduction
 from proxmtl.wording import counted, warn
 
@@ -191,14 +191,7 @@ class OwnSearch(LinearModel):
                 candidates += [pair for path in further for pair in path]
                 found = joined(found, run(further))
         for edge in ends(candidates, found.means, self.flat):
-            # in quotes: it is a column of the table, and no option that could be given
-            what = f"the best '{edge.name}', {edge.value:.4g}, is the {edge.side} of {edge.tried}"
-            warn(
-                f"{type(self).__name__}: {what} values tried, to which the search has extended its "
-                "path; one beyond it may be better. The table of candidates (cv_results_, in a run "
-                "folder candidates.csv) tells what the last steps gained.",
-                EdgeWarning,
-            )
+            warn(f"{type(self).__name__}: {_at_an_edge(edge)}", EdgeWarning)
         posed = X.posed(labels, intercept=given.fit_intercept, reduction=self.reduction)
         problem = Problem(options["loss"], posed.design, posed.targets)
         if groups is None:
@@ -381,3 +374,19 @@ class SharedSearch(SharedScores, OwnSearch):
             )
         )
         self._shared = None
+
+
+def _at_an_edge(edge: Edge) -> str:
+    """Say that the best candidate is the last one tried, and what the last step gained."""
+    gained = ""
+    if math.isfinite(edge.gain):
+        gained = (
+            f" The last step gained {edge.gain:.2g} of the mean score: where as much again would "
+            "not matter, nothing need be done."
+        )
+    # in quotes: it is a column of the table, and no option that could be given
+    return (
+        f"the best '{edge.name}', {edge.value:.4g}, is the {edge.side} of {edge.tried} values "
+        f"tried, to which the search has extended its path.{gained} All steps are in the table of "
+        "candidates (cv_results_, in a run folder candidates.csv)."
+    )

@@ -155,12 +155,13 @@ def ends(candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0
     name, axis = ("shared_strength", 0) if math.isfinite(best[0]) else ("own_strength", 1)
     path = [pair for pair in candidates if pair[1 - axis] == best[1 - axis]]
     found = edges_of([{name: pair[axis]} for pair in path], path.index(best))
-    if flat > 0 and len(path) > 1:
+    if len(path) > 1:
         scores = np.array([means[candidates.index(pair)] for pair in sorted(path)])
         gains = {"lowest": scores[0] - scores[1], "highest": scores[-1] - scores[-2]}
-        range_ = np.nanmax(scores) - np.nanmin(scores)
+        found = [edge._replace(gain=float(gains[edge.side])) for edge in found]
+        least = flat * (np.nanmax(scores) - np.nanmin(scores))
         # next to a dropped candidate the gain is unknown (NaN), but large
-        found = [edge for edge in found if not gains[edge.side] <= flat * range_]
+        found = [edge for edge in found if not (flat > 0 and edge.gain <= least)]
     return [edge for edge in found if axis == 1 or edge.side == "lowest"]
 
 

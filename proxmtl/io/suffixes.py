@@ -6,12 +6,21 @@ from pathlib import Path
 
 from proxmtl.io.errors import InputError
 
-__all__ = ["FEATURE_SUFFIXES", "SHARD_SUFFIXES", "check_features_path", "holds_shards"]
+__all__ = [
+    "FEATURE_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "SHARD_SUFFIXES",
+    "check_features_path",
+    "holds_shards",
+]
 
 SHARD_SUFFIXES = (".npy", ".safetensors", ".parquet")
 """Suffixes of files that are read row by row."""
 FEATURE_SUFFIXES = (".npy", ".npz", ".safetensors", ".parquet")
 """Suffixes of files that are read whole."""
+_JPEG = (".jfif", ".jpe", ".jpeg", ".jpg")
+_NETPBM = (".pbm", ".pgm", ".pnm", ".ppm")
+IMAGE_SUFFIXES = frozenset([*_JPEG, *_NETPBM, ".bmp", ".gif", ".png", ".tif", ".tiff", ".webp"])
 _CONVERSIONS = {
     ".csv": "pandas.read_csv('x.csv', index_col=0).to_parquet('x.parquet'), with identifiers of "
     "the rows in its first column; with semicolons and decimal commas also sep=';', decimal=','",

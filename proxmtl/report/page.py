@@ -86,9 +86,7 @@ def _facts(run: ReportedRun) -> list[tuple[str, str]]:
     """Figures at the top: what the run is."""
     rows = run.config.get("rows", {})
     found = [("model", run.kind), ("attributes", f"{len(run.names):,}")]
-    found += [(f"rows {key.replace('_', ' ')}", f"{value:,}") for key, value in rows.items()]
-    found += [(key, value) for key, value in run.lines.items() if key != "status"]
-    return found
+    return found + [(f"rows {key.replace('_', ' ')}", f"{value:,}") for key, value in rows.items()]
 
 
 def _warnings(page: Page) -> list[str]:

@@ -187,6 +187,7 @@ _MEASURES = (
 def _convergence(page: Page) -> None:
     section = Section("convergence", "Convergence", side_by_side=True)
     for run in page.runs:
+        section.text += _ended(page, run)
         alone = len(run.histories) == 1
         certificate, passes = run.report.get("certificate") or {}, run.report.get("passes")
         for name, history in run.histories.items():
@@ -210,8 +211,15 @@ def _convergence(page: Page) -> None:
                 caption = "The ring is the point that was returned." if ends else ""
                 section.figures.append(page.figure(called, caption, chart))
         section.figures += _epochs(page, run)
-    if section.figures:
+    if section.figures or section.text:
         page.sections.append(section)
+
+
+def _ended(page: Page, run: ReportedRun) -> list[str]:
+    """How the solver ended, and its figures."""
+    figures = "; ".join(f"{name}: {value}" for name, value in run.lines.items() if name != "status")
+    told = " ".join(filter(None, (run.lines.get("status"), figures and f"At the end, {figures}.")))
+    return [page.called(run, told)] if told else []
 
 
 def _epochs(page: Page, run: ReportedRun) -> list[Figure]:

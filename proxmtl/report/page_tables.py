@@ -162,8 +162,8 @@ def _model_columns(model: Model, table: pd.DataFrame, *, several: bool) -> list[
             found.append(Column("F1 %", "of the decisions on the rows held out"))
     if np.isfinite(table["gain"]).any():
         about = (
-            "points by sharing, in the cross-validation that chose, ± standard error; not taken "
-            "where an attribute does better alone"
+            "points by sharing, in the cross-validation that chose, ± standard error; not shared "
+            "are attributes that do as well alone"
         )
         found.append(Column("gain", about, over=over))
     return found
@@ -186,7 +186,7 @@ def _model_cells(table: pd.DataFrame, name: str, *, several: bool) -> list[Cell]
         found.append(_share(row["f1"]))
     if gain:
         error = f"± {100 * row['gain_error']:.1f}" if np.isfinite(row["gain_error"]) else ""
-        found.append(_points(row["gain"], error if row["shared"] else "not taken"))
+        found.append(_points(row["gain"], error if row["shared"] else "not shared"))
     return found
 
 

@@ -52,7 +52,7 @@ def scores_side_by_side(runs: Sequence[ReportedRun]) -> pd.DataFrame:
     members = {"total": {TOTAL: scored}, "group": _groups(runs, scored), "attribute": {}}
     members["attribute"] = {name: [name] for name in names}
     # attributes from one draw of rows for all, as in the report
-    whole = [compare_models(models[0], model) for model in models]
+    whole = [None, *(compare_models(models[0], model) for model in models[1:])]
     lines = [
         _line(kind, name, of, models[0], model, comparison)
         for kind in ("attribute", "group", "total")
@@ -83,10 +83,10 @@ def _line(  # noqa: PLR0917 - what is known of a line
     }
     if model is reference:
         return line
-    if kind == "attribute":
-        if whole is not None and name in whole.table.index:
-            line |= {**whole.table.loc[name], "same_rows": whole.same_samples}
-        return line
+    if kind == "attribute" and whole is not None and whole.same_samples:
+        known = whole.table.loc[name] if name in whole.table.index else {}
+        return {**line, **known, "same_rows": True if len(known) else None}
+    # where labels differ, those of other attributes may still be the same
     found = compare_models(_part(reference, of), _part(model, of))
     if found is not None:
         line |= {
@@ -139,6 +139,8 @@ def _asked(run: ReportedRun) -> dict[str, str]:
     loss = config.get("parameters", {}).get("loss")
     found = {"model": run.kind, "command": config.get("command"), "loss": loss}
     given = config.get("options", config.get("parameters", {}))
+    if "images" in config:  # where features lie that a command kept where it keeps them by default
+        given = {**given, "features_file": config["images"].get("features")}
     inputs = {source["path"]: source["sha256"] for source in config.get("inputs", ())}
     found |= {name: _with_hash(value, inputs) for name, value in given.items()}
     found |= {f"rows {part}": number for part, number in config.get("rows", {}).items()}

@@ -141,9 +141,13 @@ def side_by_side_table(scores: pd.DataFrame, *, title: str | None = None) -> Tab
     models = list(dict.fromkeys(scores["model"]))
     table = _table("", *models, title=title)
     lines = [part for _, part in scores.groupby(["kind", "name"], sort=False)]
-    for name, part in zip(_cells(part["name"].iloc[0] for part in lines), lines, strict=True):
+    kinds = [part["kind"].iloc[0] for part in lines]
+    last = kinds.count("attribute") - 1  # before the groups and the total
+    names = _cells(part["name"].iloc[0] for part in lines)
+    for number, (name, kind, part) in enumerate(zip(names, kinds, lines, strict=True)):
         cells = [_score_cell(row) for _, row in part.iterrows()]
-        table.add_row(name, *cells, style=None if part["kind"].iloc[0] == "attribute" else "bold")
+        style = None if kind == "attribute" else "bold"
+        table.add_row(name, *cells, style=style, end_section=number == last)
     return table
 
 

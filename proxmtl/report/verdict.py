@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "clear_gains",
     "comparison_sentence",
+    "few_fitted",
     "headline",
     "run_warnings",
     "verdict",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 FEW = 10
-"""Positive labels below which the AP of an attribute says little."""
+"""Labels of an answer below which a score of an attribute, or a fit, says little."""
 NAMED = 6
 """Attributes that a sentence names."""
 
@@ -84,6 +85,8 @@ def _quality(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> str:
     best = max(range(len(tables)), key=lambda i: _mean(tables[i]["ap"]))
     table = tables[best]
     found = f"Mean average precision {percent(_mean(table['ap']))}"
+    if not run.held_out_metrics:
+        found = f"On the samples that it was fitted on: m{found[1:]}"
     if len(tables) > 1:
         return f"{found} with {list(run.metrics)[best]}, the best of {len(tables)} models."
     return (
@@ -132,24 +135,22 @@ def _by_labels(shared: pd.DataFrame) -> _ByLabels | None:
 
 
 def verdict(run: ReportedRun, models: Sequence[Model], tables: Sequence[pd.DataFrame]) -> list[str]:
-    """Say how good a run is, what sharing gives, what is zero and how the solver ended."""
+    """Say how good a run is, what sharing gives and what is zero."""
     found = [
         _scores(model, table, run.scored_on, named=len(tables) > 1)
         for model, table in zip(models, tables, strict=True)
     ]
     if run.sharing is not None:
         found += _sharing(run.sharing)
-    found += _structure(run)
-    status = run.lines.get("status")
-    if status:
-        found.append(status)
-    return found
+    return found + _structure(run)
 
 
 def comparison_sentence(comparison: Comparison) -> str:
     """Say by how much a model is ahead of the first one."""
     other, first = printable(comparison.label), printable(comparison.reference)
     n, of = len(comparison.table), counted(comparison.n_samples, "labelled sample")
+    if not comparison.table["difference"].to_numpy().any():
+        return f"{other} has the same AP as {first} for {counted(n, 'attribute')} in common."
     return (
         f"{other} against {first}: {points(comparison.mean)} points of mean AP"
         f"{_interval(comparison, f', paired bootstrap of {of}')}; "
@@ -161,7 +162,11 @@ def comparison_sentence(comparison: Comparison) -> str:
 def _interval(comparison: Comparison, how: str = "") -> str:
     """Of the mean difference, in brackets; empty where it isn't known."""
     low, high = comparison.mean_low, comparison.mean_high
-    return "" if np.isnan(low) else f" (95 % interval {points(low)} to {points(high)}{how})"
+    if np.isnan(low):
+        return ""
+    if max(abs(low), abs(high)) < 0.0005:  # both would be shown as 0.0
+        return f" (95 % interval within 0.05 points of 0{how})"
+    return f" (95 % interval {points(low)} to {points(high)}{how})"
 
 
 def _sharing(report: pd.DataFrame) -> list[str]:
@@ -298,6 +303,8 @@ def run_warnings(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> list[str]:
         names = [str(name) for name in table.index]
         positives = table["positives"].where(np.isfinite(table["ap"]), 0)
         found += few_positives(names, positives.to_numpy(float))
+        fitted = table["fitted_positives"].to_numpy(float), table["fitted_labels"].to_numpy(float)
+        found += few_fitted(names, fitted[0], fitted[1] - fitted[0])
     left_out = run.config.get("match", {}).get("attributes_left_out") or []
     if left_out:
         found.append(f"Left out of the fit as too rare: {some([str(name) for name in left_out])}.")
@@ -329,6 +336,28 @@ def few_positives(names: Sequence[str], positives: NDArray[Any]) -> list[str]:
             f"{agree(len(few), 'interval is', 'intervals are')} wide: {some(few)}."
         )
     return found
+
+
+def few_fitted(names: Sequence[str], yes: NDArray[Any], no: NDArray[Any]) -> list[str]:
+    """Say which attributes were fitted on few labels of one of the answers.
+
+    Parameters
+    ----------
+    names
+        Of the M attributes.
+    yes, no
+        (M,): labels of the fit with that answer; NaN where that isn't known.
+    """
+    rarer = np.minimum(yes, no)
+    few = [name for name, count in zip(names, rarer, strict=True) if count < FEW]
+    if not few:
+        return []
+    were = agree(len(few), "was", "were")
+    text = (
+        f"{_of(len(few), len(names))} {were} fitted on fewer than {FEW} labels of yes or of no, "
+        f"from which little can be learned: {some(few)}."
+    )
+    return [text]
 
 
 def _of(count: int, total: int) -> str:

@@ -25,6 +25,8 @@ class Edge(NamedTuple):
     side: Literal["lowest", "highest", "only"]
     tried: int
     """Number of its values."""
+    gain: float = float("nan")
+    """Of the score, by the last step to the chosen value, where that is known."""
 
     def __str__(self) -> str:
         if self.side == "only":

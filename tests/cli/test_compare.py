@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,21 @@ def test_scores_are_compared_on_the_same_rows_by_attribute_group_and_total():
         held = [run.held_out.of(columns) for run in (first, second)]
         found = paired_differences(held[0].scores, held[1].scores, held[0].labels)
         assert (line.low, line.high) == (found.mean_low, found.mean_high)
+
+
+def test_other_labels_of_an_attribute_leave_other_attributes_their_intervals():
+    first, second = run_of("first", noise=1.0), run_of("second", noise=2.0)
+    labels = second.held_out.labels.copy()
+    labels[:, 0] = 1 - labels[:, 0]
+    second = replace(second, held_out=second.held_out._replace(labels=labels))
+    table = scores_side_by_side([first, second])
+    line = _line(table, "attribute", NAMES[0], "second")
+    assert line.same_rows is False
+    assert np.isnan(line.low)
+    for kind, name in (("attribute", NAMES[1]), ("attribute", NAMES[3]), ("group", "patterns")):
+        line = _line(table, kind, name, "second")
+        assert line.same_rows is True
+        assert line.low < line.difference < line.high
 
 
 def test_other_rows_have_no_interval_and_attributes_of_one_run_no_difference():

@@ -118,12 +118,12 @@ def test_ties_are_reported(program, unseen):
         (
             "matrix.csv",
             lambda t: t.replace("spots", "dots", 1),
-            ["the first is 'spots'; add it (1 or 0 for every class), or"],
+            ["of the model's 4 attributes: 'spots'; add it (1 or 0 for every class), or"],
         ),
         (
             "y.csv",
             lambda t: t.replace("spots", "dots", 1),
-            ["the first is 'spots'; add it (blank cells for missing labels), or"],
+            ["of the model's 4 attributes: 'spots'; add it (blank cells for missing labels), or"],
         ),
     ],
 )

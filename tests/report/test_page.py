@@ -18,6 +18,8 @@ from proxmtl.report.page_sections import add_sections
 from proxmtl.report.runs import Latents, models_of
 from proxmtl.report.verdict import (
     comparison_sentence,
+    few_fitted,
+    headline,
     run_warnings,
     without_weights,
 )
@@ -235,10 +237,37 @@ def test_a_comparison_without_intervals_says_none():
     pair = [replace(run_of(name), held_out=None) for name in "ab"]
     models = models_of(pair)
     found = comparison_sentence(compare_models(*models))
+    assert found == "b has the same AP as a for 4 attributes in common."
+    models[1].table["ap"] += [0.02, -0.01, 0.01, 0.0]
+    found = comparison_sentence(compare_models(*models))
     assert found == (
-        "b against a: +0.0 points of mean AP; "
-        "ahead for 0 and behind for 0 of 4 attributes in common."
+        "b against a: +0.5 points of mean AP; "
+        "ahead for 2 and behind for 1 of 4 attributes in common."
     )
+
+
+def test_an_interval_too_narrow_for_its_digits_is_said_in_words():
+    found = compare_models(*models_of([run_of("a", noise=1.0), run_of("b", noise=2.0)]))
+    narrow = comparison_sentence(found._replace(mean_low=-0.0004, mean_high=0.0003))
+    assert "(95 % interval within 0.05 points of 0, paired bootstrap" in narrow
+    wider = comparison_sentence(found._replace(mean_low=-0.0004, mean_high=0.0006))
+    assert "(95 % interval +0.0 to +0.1, paired" in wider
+
+
+def test_scores_of_the_samples_of_the_fit_are_headed_as_such():
+    run = run_of("a")
+    whole = headline(run, [run.metrics["model"]])
+    fitted = headline(replace(run, held_out_metrics=False), [run.metrics["model"]])
+    assert whole.startswith("Mean average precision")
+    assert fitted == f"On the samples that it was fitted on: m{whole[1:]}"
+
+
+def test_attributes_fitted_on_few_labels_of_an_answer_are_named():
+    yes, no = np.array([9, 10, 40, np.nan]), np.array([40, 40, 0, np.nan])
+    (text,) = few_fitted(NAMES, yes, no)
+    assert text.startswith("2 of 4 attributes were fitted on fewer than 10 labels of yes or of no")
+    assert text.endswith(f": {NAMES[0]}, {NAMES[2]}.")
+    assert few_fitted(NAMES, no * 0 + 10, no * 0 + 10) == []
 
 
 def test_pages_of_several_runs_have_the_auc_of_each():

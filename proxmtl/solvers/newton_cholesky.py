@@ -53,9 +53,9 @@ class NewtonCholesky(PointSolver[NewtonCholeskyState]):
 
     Without another penalty the tasks are independent problems: in D unknowns, or in one unknown for
     each label of the task, since the solution is a combination of its labelled rows (representer
-    theorem). Each iteration factorises a Hessian of the smaller size for each task, and a line
-    search ensures that the task's objective decreases (Armijo). Convergence is quadratic near the
-    solution, and missing labels save work.
+    theorem). Each iteration factorises a Hessian of the smaller size for each task; a step
+    that does not decrease the task's objective sufficiently (Armijo) is shortened to the minimum
+    along it. Convergence is quadratic near the solution, and missing labels save work.
 
     Passes include the products that form the Hessians, by their number of operations. The inner
     products of rows are computed once and are part of the state.

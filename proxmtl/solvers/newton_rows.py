@@ -156,22 +156,27 @@ class InRows(NamedTuple):
     def _system(self, s: Tensor, diagonal: float, right: Tensor) -> Tensor:
         """Solutions of ``(s K s + diagonal) y = right``, (M, n, 2).
 
-        Rows with ``s = 0``, such as those beyond the margin, have only the diagonal in common with
-        the system, which is solved in the others.
+        Rows with ``s = 0``, such as those beyond the margin, are decoupled: their solution is
+        ``right / diagonal``, and the system is solved in the others.
         """
-        out = right / diagonal
-        most = int((s > 0).sum(1).max())
-        if most == 0:
-            return out
-        size = max(1, BLOCK_ELEMENTS // most**2)
-        for tasks in torch.split(torch.arange(len(s), device=s.device), size):
-            some = s[tasks].topk(most, sorted=False).indices.sort(dim=1).values
-            own, root = tasks[:, None], s[tasks].gather(1, some)
-            which = 0 if len(self.gram) == 1 else own[:, :, None]
-            B = self.gram[which, some[:, :, None], some[:, None, :]]
-            B = B.mul_(root[:, :, None]).mul_(root[:, None, :])
+        out, n, shared = right / diagonal, s.shape[1], len(self.gram) == 1
+        counts, order = (s > 0).sum(1).sort(descending=True, stable=True)
+        while len(order) > 0 and (most := int(counts[0])) > 0:
+            # tasks with fewer rows are padded to the most, but to no more than twice their own
+            size = min(max(1, BLOCK_ELEMENTS // most**2), int((2 * counts > most).sum()))
+            tasks, order, counts = order[:size], order[size:], counts[size:]
+            at: tuple[Tensor, ...] = (tasks,)
+            if most == n:
+                K = self.gram if shared else self.gram[tasks]
+            else:
+                some = s[tasks].topk(most, sorted=False).indices.sort(dim=1).values
+                at = (tasks[:, None], some)
+                own = 0 if shared else tasks[:, None, None]
+                K = self.gram[own, some[:, :, None], some[:, None]]
+            root = s[at]
+            B = (K * root[:, :, None]).mul_(root[:, None])
             B.diagonal(dim1=1, dim2=2).add_(diagonal)
-            out[own, some] = solved(B, right[own, some])
+            out[at] = solved(B, right[at])
         return out
 
     def _spread(self, values: Tensor, n: int) -> Tensor:

@@ -57,9 +57,9 @@ def lengths(
 ) -> Tensor:
     """Step length of each task (M,): 1 if the objective decreases sufficiently (Armijo).
 
-    Else it is the length that minimises the objective, to a tenth of the slope. A loss with a
-    corner in its gradient, under a weak ridge, allows very short steps only, where halved ones
-    take several times as many iterations.
+    Otherwise the objective is minimised along the step by a safeguarded Newton search, until its
+    slope is a tenth of that at 0. With halved steps, the squared hinge under a weak ridge takes
+    several times as many iterations.
 
     Parameters
     ----------
@@ -71,27 +71,45 @@ def lengths(
         Derivative of the objective along the step, and the quadratic coefficient of the ridge.
         A task whose slope is not negative, or whose trials all fail, gets length 0.
     """
-    tau = torch.where(slope < 0, 1.0, 0.0).to(slope)
-    low, high = torch.zeros_like(tau), tau
-    r = data.gradient(scores)
-    least = torch.full_like(tau, math.inf)  # any slope will do at the full step
+    change = slope + data.bregman_terms(scores + along, scores).sum(1) + squares
+    tau = (slope < 0).to(slope)
+    left = torch.nonzero((slope < 0) & ~(change <= SUFFICIENT * slope))[:, 0]
+    # a step that only changes roundings of the scores, whose slope is one of roundings too
+    moves = along[left].abs() > ROUNDING * (1 + scores[left].abs())
+    left = left[moves.any(1) | along[left].isnan().any(1)]
+    if len(left) > 0:
+        some = data.rearranged(lambda each: each[left])
+        tau[left] = _shortened(some, *(each[left] for each in (scores, along, slope, squares)))
+    return tau
+
+
+def _shortened(
+    data: SummedLoss, scores: Tensor, along: Tensor, slope: Tensor, squares: Tensor
+) -> Tensor:
+    """Lengths of steps downhill that are too long in full; 0 where all trials fail."""
+    terms = data.gradient(scores) * along
+    best, low, high, tau = (torch.full_like(slope, value) for value in (0.0, 0.0, 1.0, 1.0))
+    width = torch.full_like(slope, math.inf)
+    done = torch.zeros_like(slope, dtype=torch.bool)
     for _ in range(TRIALS):
         new = scores + tau[:, None] * along
-        bent = data.bregman_terms(new, scores)
-        falls = tau * slope + bent.sum(1) + tau.square() * squares <= SUFFICIENT * tau * slope
-        rate = slope + ((data.gradient(new) - r) * along).sum(1) + 2 * tau * squares
-        done = falls & (rate.abs() <= least)
-        if bool((done | (tau == 0)).all()):
+        change = tau * slope + data.bregman_terms(new, scores).sum(1) + tau.square() * squares
+        falls = change <= SUFFICIENT * tau * slope
+        best = torch.where(falls & ~done, tau, best)
+        rate = slope + (data.gradient(new) * along - terms).sum(1) + 2 * tau * squares
+        done |= falls & (rate.abs() <= FLATTENED * slope.abs())
+        if bool(done.all()):
             break
-        # Newton's method for a zero of the rate, between lengths too short and too long
+        # Newton's method for a zero of the rate, between lengths too short and too long: the next
+        # one is at most half of one that does not fall, and other ends must approach by half
         short = falls & (rate < 0)
         low, high = torch.where(short, tau, low), torch.where(short, high, tau)
-        turn = (data.curvature(new) * along.square()).sum(1) + 2 * squares
-        trial = tau - rate / turn
-        trial = torch.where((trial > low) & (trial < high), trial, (low + high) / 2)
-        tau = torch.where(done, tau, trial)
-        least = torch.where(done, least, FLATTENED * slope.abs())
-    return torch.where(falls, tau, 0.0)
+        middle, turn = (low + high) / 2, (data.curvature(new) * along.square()).sum(1) + 2 * squares
+        further = tau - rate / turn
+        near = torch.where(falls, 2 * (high - low) <= width, further <= middle)
+        width = high - low
+        tau = torch.where((further > low) & (further < high) & near, further, middle)
+    return best
 
 
 @dataclass

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("proxmtl", "torch", "numpy", "scikit-learn")
 MORE_PACKAGES = {"hand-made": ("scikit-image",)}
 """Of rows that learn from features of their own, by the name of those features."""
-PROTOCOL = 2
+PROTOCOL = 3
 """Raised by hand when what a cell means changes, such as how scores are calibrated."""
 CHOICE = "means over parts where an attribute was learnt; sharing by more than a standard error"
 """How several parts choose; what one part chooses doesn't depend on it."""

@@ -23,6 +23,7 @@ WEIGHT = 1.0
 """Number of attributes that these typical values count as."""
 STEPS, HALVINGS = 50, 30
 """Maximum number of Newton steps, and of halvings of one."""
+_TINY = np.finfo(np.float64).tiny
 ROUNDS, CHANGE = 30, 0.01
 """Maximum number of updates of the prior, and the relative change that ends them."""
 
@@ -86,7 +87,8 @@ def calibration(
     Parameters
     ----------
     held_out
-        Scores of held-out rows, (N, M); NaN for rows that never were.
+        Scores of held-out rows, (N, M); NaN for rows that never were, and for attributes that could
+        not be fitted without a row, since only one answer was left.
     signs
         Labels -1, +1 and NaN, (N, M).
     weights
@@ -137,15 +139,26 @@ class _Labels:
         cls, held_out: NDArray[np.floating], signs: Array, weights: NDArray[np.floating]
     ) -> _Labels:
         # a label without weight is none; an attribute may have no other
-        seen = ~(np.isnan(signs) | np.isnan(held_out)) & (weights > 0)
-        M = signs.shape[1]
+        positive, there, M = signs > 0, ~np.isnan(held_out), signs.shape[1]
+        known = ~np.isnan(signs) & (weights > 0) & there.any(axis=1, keepdims=True)
+        seen = known & there
+        all_, scored = (_by_answer(weights, rows, positive) for rows in (known, seen))
+        # Where an answer was lacking to fit on, the rows without a score are those that have it. So
+        # each answer counts as often as it is known, and an attribute with no score of one of its
+        # answers has nothing to tell: it is left to what attributes have in common.
+        told = ((scored > 0) | (all_ == 0)).all(axis=0)
+        share = np.divide(all_, scored, out=np.ones_like(all_), where=scored > 0)
+        counted = np.where(positive, share[1], share[0]) * weights
+        scores_of = there.sum(axis=0)
+        mean = np.where(there, held_out, 0.0).sum(axis=0) / np.maximum(scores_of, 1)
+        seen &= told
         m = np.nonzero(seen.T)[0]
-        z, y, w = (each.T[seen.T].astype(np.float64) for each in (held_out, signs > 0, weights))
+        z, y, w = (each.T[seen.T].astype(np.float64) for each in (held_out, positive, counted))
         count = np.bincount(m, minlength=M)
-        w = w * (count / np.bincount(m, w, M).clip(np.finfo(np.float64).tiny))[m]
-        yes, no = np.bincount(m, w * y, M), np.bincount(m, w * (1 - y), M)
-        mean = np.bincount(m, w * z, M) / np.maximum(count, 1)
+        w = w * (count / np.bincount(m, w, M).clip(_TINY))[m]
+        mean = np.where(told, np.bincount(m, w * z, M) / np.maximum(count, 1), mean)
         spread = np.sqrt(np.mean(w * np.square(z - mean[m]))) if len(z) else 1.0
+        no, yes = all_ * (known.sum(axis=0) / all_.sum(axis=0).clip(_TINY))
         log_odds = np.log((yes + 0.5) / (no + 0.5))
         smallest = max(1e-6 * float(np.abs(mean).max()), 1e-12)
         return cls(z, y, w, m, mean, log_odds, max(float(spread), smallest))
@@ -157,6 +170,14 @@ class _Labels:
     def sums(self, values: Array) -> Array:
         """Sums over the labels of each attribute, (M,)."""
         return np.bincount(self.m, values, self.n_attributes).astype(np.float64, copy=False)
+
+
+def _by_answer(
+    weights: NDArray[np.floating], rows: NDArray[np.bool_], positive: NDArray[np.bool_]
+) -> Array:
+    """Sums of the weights of some labels by answer, no and yes, and attribute, (2, M)."""
+    sums = [np.where(rows & each, weights, 0.0).sum(axis=0) for each in (~positive, positive)]
+    return np.stack(sums).astype(np.float64, copy=False)
 
 
 def _fitted(labels: _Labels, pivot: Array, centre: Array) -> tuple[Array, Array, float]:

@@ -134,6 +134,39 @@ def test_labels_without_weight_are_none():
     assert np.isfinite([*found.slopes, *found.shifts, found.log_evidence]).all()
 
 
+def test_answers_count_as_often_as_they_are_known_and_not_as_they_are_scored():
+    """Folds over classes cannot fit an attribute of one class without that class."""
+    rng = np.random.default_rng(9)
+    z, signs = drawn(rng, 20_000, [2.0, 2.0, 2.0], [0.5, 0.5, 0.5], 0.2)
+    ones = np.ones_like(signs)
+    whole = calibration(z, signs, ones)
+    held_out = z.copy()
+    yes = np.flatnonzero(signs[:, 1] > 0)
+    held_out[rng.permutation(yes)[: len(yes) // 2], 1] = np.nan
+    held_out[signs[:, 2] > 0, 2] = np.nan
+    found = calibration(held_out, signs, ones)
+    # of half of the yes: as of all of them, but for half as many
+    np.testing.assert_allclose(found.slopes[:2], whole.slopes[:2], rtol=0.05)
+    np.testing.assert_allclose(found.shifts[:2], whole.shifts[:2], atol=0.05)
+    # of none: the slope of the others, and at the mean score the share of yes
+    assert found.slopes[2] == pytest.approx(found.slopes[:2].mean(), rel=0.1)
+    share = np.mean(signs[:, 2] > 0)
+    mean = np.nanmean(held_out[:, 2])
+    log_odds = found.slopes[2] * (mean + found.shifts[2])
+    assert log_odds == pytest.approx(np.log(share / (1 - share)), abs=0.3)
+
+
+def test_rows_that_never_were_held_out_do_not_count():
+    rng = np.random.default_rng(10)
+    z, signs = drawn(rng, 200, np.full(4, 3.0), np.zeros(4))
+    held_out = z.copy()
+    held_out[120:] = np.nan
+    found = calibration(held_out, signs, np.ones_like(signs))
+    expected = calibration(z[:120], signs[:120], np.ones((120, 4)))
+    np.testing.assert_array_equal(found.slopes, expected.slopes)
+    np.testing.assert_array_equal(found.shifts, expected.shifts)
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_scores_that_overflow_are_spoken_of():
     z, signs = drawn(np.random.default_rng(8), 20, [2.0], [0.0])

@@ -129,9 +129,9 @@ def _features(
         "fit": fit,
         "fingerprint": fingerprint(network.tensors()),
     }
-    made_of = {**made, "format": FORMAT}
-    images_of = {IMAGES: signatures(found), ORDER: fingerprint(list(found.ids))}
-    identity = {**made_of, **images_of}
+    made_of: dict[str, Any] = {**made, "format": FORMAT}
+    each = signatures(found)
+    identity = {**made_of, IMAGES: each, ORDER: fingerprint(list(found.ids))}
     skip = options.skip_corrupt
     own = options.features_file or place_beside(out)
     path, source = own, None
@@ -148,12 +148,12 @@ def _features(
             if source is None:
                 check_replaced(path, given=options.features_file is not None, force=force)
                 if not is_done(path, identity, found.ids, skip=skip):
-                    rows = known_rows(beside(path), made_of, identity[IMAGES])
+                    rows = known_rows(beside(path), made_of, each)
                     with replacing(path, identity):
                         extract_images(found, network, path, options, fit, fresh=True, known=rows)
                 source = source_of(images, found)  # of the images as they were used
-                made_of.update(images_of, source=list(source), sha256=entry_of(path).sha256)
-                write_sealed(record_of(path), made_of)
+                done = {"source": list(source), "sha256": entry_of(path).sha256}
+                write_sealed(record_of(path), {**identity, **done})
                 if options.features_file is None:
                     say_note(f"features are kept in {path}, for further runs on these images")
     note_source(source)

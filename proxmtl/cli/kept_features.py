@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -92,7 +92,7 @@ def signatures(found: ImageFiles) -> dict[str, str]:
                 stat = image.stat() if image.is_file() else None
                 of = str(stat and (stat.st_size, stat.st_mtime_ns)).encode()
             else:
-                of = bytes(image)  # of an archive
+                of = cast("bytes", image)  # of an archive
             each[name] = hashlib.sha256(of).hexdigest()[:16]
             progress(place, total)
     return each

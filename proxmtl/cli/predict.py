@@ -94,8 +94,8 @@ def predict(
         raise InputError(run, f"has no probabilities: {why}.")
     reading = Reading(scoring, id_column, "samples", way, recognise=False)
     table, ids, _ = opened.scores(samples, reading)
-    if probabilities:
-        table = probabilities_of(model, table)
+    likely = probabilities_of(model, table) if probabilities else None
+    table = table if likely is None else likely
     if match == "position":
         ids = None
     elif ids is not None:

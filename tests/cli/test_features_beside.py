@@ -26,6 +26,8 @@ def test_features_beside_a_run_serve_to_score_some_of_their_images(program, phot
     assert code == 0, err
     assert "features of 8 images are taken from run.features.npy" in err
     assert not looked_at
+    assert program("evaluate", "run", str(photos / "photos"), "-l", "some.csv")[0] == 0
+    assert not looked_at  # the same images, however their folder is called
 
     # features made in another way, another file of features, and an image that may be another one
     record, file = photos / "run.features.source.json", photos / "run.features.npy"

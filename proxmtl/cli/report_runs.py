@@ -89,10 +89,6 @@ def read_run(
     trained = kind == "AttributeCNN"
     known = _of_training(folder) if trained else _of_fit(folder, maker)
     names = known["names"]
-    if not known["groups"]:  # those that serve the tables alone
-        place = {name: column for column, name in enumerate(names)}
-        members = config.get("groups", {}).items()
-        known["groups"] = {group: [place[name] for name in of] for group, of in members}
     summary = files.document("metrics.json") or {}
     metrics = {
         model: part.droplevel(0)

@@ -28,6 +28,8 @@ from proxmtl.io import (
     read_model_kind,
 )
 from proxmtl.io.identity import fitted_rows, recognised_among, row_fingerprints
+from proxmtl.io.names import CONFIG_FILE
+from proxmtl.io.seal import read_document
 from proxmtl.io.sparse_labels import dense_labels
 from proxmtl.label_arrays import SparseLabels
 from proxmtl.row_sources import FeatureRows, rows_of
@@ -122,7 +124,16 @@ class FittedRun:
         names = self.model.label_names_
         self.names = names or [f"attribute {i}" for i in range(len(self.model.coef_))]
         self.real = not hasattr(self.model, "label_values_")
-        self.groups = given_groups(self.model)
+
+    @property
+    def groups(self) -> Groups | None:
+        """Those of the model, else those that the run was given for its tables."""
+        own = given_groups(self.model)
+        path = self.folder / CONFIG_FILE
+        if own is not None or not path.is_file():
+            return own
+        members: dict[str, list[str]] = read_document(path, "fit again.").get("groups", {})
+        return Groups.from_names(members, list(self.names)) if members else None
 
     def scores(self, source: Path, reading: Reading, wanted: Sequence[str] | None = None) -> Scored:
         """Score features, row by row, or images whose features are made as those of the fit."""

@@ -41,7 +41,8 @@ def _cells(names: Iterable[object]) -> list[Any]:
 
 
 def _percent(value: float) -> str:
-    return "-" if not np.isfinite(value) else f"{100 * value:.1f}"
+    # a gain of -0.01 is 0.0, and not -0.0
+    return "-" if not np.isfinite(value) else f"{round(100 * value, 1) + 0.0:.1f}"
 
 
 def attribute_table(metrics: pd.DataFrame) -> Table:

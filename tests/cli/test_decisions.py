@@ -109,3 +109,11 @@ def test_regressors_predict_and_are_not_evaluated(program, files):
     code, _, err = program("evaluate", "model", "x.npy", "--labels", "y.csv")
     assert code == 2
     assert "holds a regressor" in err
+
+
+def test_groups_of_a_search_stand_in_the_tables_of_further_rows(program, files):
+    assert program(*FIT, "--auto", "--groups", "g.json")[0] == 0
+    code, out, _ = program("evaluate", "run", "x.npy", "--labels", "y.csv")
+    assert code == 0
+    assert "colors" in out
+    assert "patterns" in out

@@ -6,59 +6,33 @@ import hashlib
 import itertools
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from proxmtl.backbones.embedding import (
+    FeatureNetwork,
+    KnownRows,
+    embedded,
+    feature_shape,
+    finite_features,
+)
 from proxmtl.backbones.feature_file import FeatureFile
-from proxmtl.backbones.stream import Decoded, check_request, decode
+from proxmtl.backbones.stream import check_request, decode
 from proxmtl.io.errors import InputError
 from proxmtl.io.identity import fingerprint
 from proxmtl.naming import name_key
 from proxmtl.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from proxmtl.backbones.images import Fit, ImageLike, SizedImages
 
 __all__ = ["Extracted", "FeatureNetwork", "KnownRows", "extract", "extract_to_file"]
-
-
-class FeatureNetwork(Protocol):
-    """What makes features of images: a :class:`FrozenNetwork`, or the networks of a run."""
-
-    name: str
-    """For messages."""
-    input_size: int
-    """Side of the squares that images become."""
-    n_features: int
-    """D."""
-    n_members: int | None
-    """M networks with features of their own; None: one network."""
-
-    @property
-    def fit(self) -> Fit | None:
-        """The only way in which images may become squares; None: any."""
-
-    def features(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """Features (B, D) or (M, B, D) of RGB images (B, 3, S, S) of 0..255."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Parameters, and whatever else the features depend on, by name."""
-
-
-class KnownRows(NamedTuple):
-    """Features of some of N images, by the same network, that need not be made again."""
-
-    features: NDArray[np.float32]
-    """(K, D), in memory or mapped from a file."""
-    place: NDArray[np.intp]
-    """(N,): the row of each image, -1 where it has none."""
 
 
 class Extracted(NamedTuple):
@@ -128,11 +102,12 @@ def extract(
             progress=progress,
         ).features
     fit, total, done = chosen_fit(backbone, fit), len(images), 0
-    features = np.zeros(_shape(backbone, total), dtype=np.float32)
+    features = np.zeros(feature_shape(backbone, total), dtype=np.float32)
     if progress is not None:
         progress(done, total)
     for batch in decode(images, backbone.input_size, fit, batch_size, workers=workers):
-        features[..., done : done + len(batch.rows), :] = _finite(backbone, batch.pixels, done)
+        rows = slice(done, done + len(batch.rows))
+        features[..., rows, :] = finite_features(backbone, batch.pixels, done, batch_size)
         done += len(batch.rows)
         if progress is not None:
             progress(done, total)
@@ -207,7 +182,7 @@ def extract_to_file(
         "number of images": str(total),
         "names": fingerprint(list(ids)) if ids is not None else "",
     }
-    shape = _shape(network, total)
+    shape = feature_shape(network, total)
     with FeatureFile(target, shape, identity, ids=ids, fresh=fresh) as file:
         try:
             _check_part(file, images, skip_corrupt=skip_corrupt)
@@ -228,7 +203,7 @@ def extract_to_file(
             workers=workers,
             known=None if known is None else known.place >= 0,
         )
-        for batch, features in _embedded(batches, network, file.progress.done, known):
+        for batch, features in embedded(batches, network, file.progress.done, known, batch_size):
             seen = digest(batch.images, file.progress.seen)
             file.append(features, images=len(batch.images), seen=seen, bad=batch.bad)
             if progress is not None:
@@ -243,37 +218,6 @@ def extract_to_file(
     rows = np.setdiff1d(np.arange(total), [number for number, _ in bad])
     skipped = tuple(reason for _, reason in bad)
     return Extracted(np.load(target, mmap_mode="r"), rows.astype(np.intp), skipped)
-
-
-def _embedded(
-    batches: Iterator[Decoded], network: FeatureNetwork, done: int, known: KnownRows | None
-) -> Iterator[tuple[Decoded, NDArray[np.float32]]]:
-    """Batches with their features; errors of an image say what is kept."""
-    try:
-        for batch in batches:
-            features = _finite(network, batch.pixels, done)
-            yield batch, features if known is None else _joined(batch, features, done, known)
-            done += len(batch.images)
-    except (ValueError, FileNotFoundError) as error:
-        if not done:
-            raise
-        message = (
-            f"{error} Features of the {counted(done, 'image')} before it are kept: the same call "
-            "goes on from there."
-        )
-        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-        raise kind(message) from error
-
-
-def _joined(
-    batch: Decoded, features: NDArray[np.float32], first: int, known: KnownRows
-) -> NDArray[np.float32]:
-    """Features that were made of a batch and those that were there, in the order of the images."""
-    place = known.place[first : first + len(batch.images)]
-    there = np.flatnonzero(place >= 0)
-    order = np.argsort([*batch.rows, *(first + there)])
-    rows: NDArray[np.float32] = np.concatenate([features, known.features[place[there]]])[order]
-    return rows
 
 
 def chosen_fit(network: FeatureNetwork, asked: Fit | None) -> Fit:
@@ -331,23 +275,6 @@ def _check_part(file: FeatureFile, images: SizedImages, *, skip_corrupt: bool) -
         )
 
 
-def _shape(network: FeatureNetwork, n_images: int) -> tuple[int, ...]:
-    rows = (n_images, network.n_features)
-    return rows if network.n_members is None else (network.n_members, *rows)
-
-
-def _finite(network: FeatureNetwork, pixels: NDArray[np.uint8], first: int) -> NDArray[np.float32]:
-    if not len(pixels):
-        return np.zeros(_shape(network, 0), np.float32)
-    features: NDArray[np.float32] = network.features(pixels).float().cpu().numpy()
-    if not np.isfinite(features).all():
-        raise ValueError(
-            f"{network.name} gave a feature that isn't finite, of one of {len(pixels)} images from "
-            f"image {first} on."
-        )
-    return features
-
-
 def _check_count(done: int, total: int) -> None:
     if done != total:
         raise ValueError(f"images announced {total} and gave {done}.")
@@ -368,7 +295,7 @@ def _check_ids(ids: Sequence[str], n_images: int) -> None:
 
 def _check_known(known: KnownRows, network: FeatureNetwork, n_images: int) -> None:
     """Raise if features that are there can't be those of these images."""
-    shape, rows = _shape(network, n_images), (len(known.place), *known.features.shape[1:])
+    shape, rows = feature_shape(network, n_images), (len(known.place), *known.features.shape[1:])
     if rows != shape:
         raise ValueError(
             f"known: {len(known.place)} places and features {known.features.shape} for features "

@@ -205,8 +205,8 @@ def _report(error: Exception, command: Any) -> int:
         log = write_log(error)
         seen = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
         sentence = (
-            f"{seen}. This is a fault of proxmtl, not of the input; please report it with "
-            + (f"the file {log}." if log else "what proxmtl --debug shows.")
+            f"{seen.rstrip('.')}. This is a fault of proxmtl, not of the input; please report it "
+            f"with {f'the file {log}' if log else 'what proxmtl --debug shows'}."
         )
     else:
         # a path, of a file or folder that the user named, may be called as an option is

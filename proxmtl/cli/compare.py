@@ -45,10 +45,11 @@ def compare(
 
       proxmtl compare runs/alone runs/auto runs/latent -a -o scores.csv
     """
-    from proxmtl.cli.console import make_console, say_note, shown_path
+    from proxmtl.cli.console import make_console, say_note, say_warning, shown_path
     from proxmtl.cli.parts import written_or_kept
     from proxmtl.cli.report_runs import read_runs
     from proxmtl.io.outputs import settle_file
+    from proxmtl.report.cautions import too_good
     from proxmtl.report.side_by_side import option_differences, scores_side_by_side
     from proxmtl.report.tables import option_table, side_by_side_table
 
@@ -75,6 +76,9 @@ def compare(
             console.print(option_table(columns, title="What was asked for, where it differs"))
     for note in _without_intervals(scores):
         say_note(note)
+    for each in read:
+        if each.metrics and not each.held_out_metrics:
+            say_warning(f"{each.name}: {too_good(each.scored_on)}")
     if out is not None:
         document = out.suffix.lower() == ".json"
         table = scores.to_csv(index=False, float_format="%.6g")

@@ -68,8 +68,8 @@ def evaluate(
     from proxmtl.cli.scoring import Reading, labels_of, open_classifier, scored_known
     from proxmtl.experiments import attribute_metrics, group_means
     from proxmtl.io.rows import check_match
+    from proxmtl.report.cautions import few_positives
     from proxmtl.report.tables import attribute_table, group_table
-    from proxmtl.report.verdict import few_positives
     from proxmtl.wording import counted
 
     opened = open_classifier(run)

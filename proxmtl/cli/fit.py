@@ -162,6 +162,8 @@ def fit(
             "--groups: 'auto' finds groups for the latent model; add --latent to --auto, or give "
             "a file of groups for the tables."
         )
+    if groups is not None and not grouped:
+        _say_what_groups_do(auto=auto)
     check_word("algorithm", algorithm, ALGORITHMS)
     check_word("divide", divide, ("rows", "tasks"))
     K, given, least = latents_of(n_latents), strengths.parameters(), threshold_of(threshold)
@@ -235,6 +237,14 @@ def fit(
         outcome = work.write(model, "fit", found)
     show_outcome(console, outcome, run.out)
     work.parts.tell(run.out)
+
+
+def _say_what_groups_do(*, auto: bool) -> None:
+    """Say that this model takes no groups."""
+    from proxmtl.cli.console import say_note
+
+    other = "with --latent they choose latent tasks together" if auto else "this model has none"
+    say_note(f"the groups serve the tables, and don't change the model; {other}.")
 
 
 def _say_what_is_not_searched() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proxmtl.cli.console import keeping
 from proxmtl.cli.fitted_attributes import split_rows
 from proxmtl.cli.image_options import holds_images
 from proxmtl.cli.inputs import read_groups, read_samples
@@ -165,12 +167,14 @@ def fitting(
                 train, test = split_rows(data.Y, data.names, split.holdout, split.seed, data.ids)
             else:
                 train, test = np.flatnonzero(~data.for_test), np.flatnonzero(data.for_test)
-        with contextlib.ExitStack() as keeping:
+        with contextlib.ExitStack() as kept:
+            if made is not None:
+                kept.enter_context(keeping(partial(_features_kept, made["features"])))
             checkpoint = None
             if unfinished is not None and options is not None:
                 if made is not None:  # a default that is named is no other option
                     options = {**options, "network": made["network"], "squares": made["fit"]}
-                checkpoint = keeping.enter_context(
+                checkpoint = kept.enter_context(
                     unfinished.checkpoint(options, sources, seconds=seconds, force=run.force)
                 )
             yield Fitting(
@@ -195,6 +199,11 @@ def fitting(
             stack.close()
         if unfinished is not None:
             unfinished.remove()
+
+
+def _features_kept(path: str, end: BaseException) -> str:
+    """Say where features are, if a stop is what ended a fit on them."""
+    return "" if isinstance(end, Exception) else f"Features of the images are kept in {path}."
 
 
 def _read(

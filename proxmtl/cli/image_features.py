@@ -15,6 +15,7 @@ import numpy as np
 
 from proxmtl.backbones.archive import TarImages
 from proxmtl.backbones.data import ImageFiles, find_images
+from proxmtl.backbones.embedding import SMALL
 from proxmtl.backbones.extraction import Extracted, chosen_fit, extract_to_file
 from proxmtl.backbones.feature_file import clear_up
 from proxmtl.backbones.frozen import PRETRAINED, UNTRAINED, load_network
@@ -51,7 +52,7 @@ from proxmtl.wording import counted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from proxmtl.backbones.extraction import FeatureNetwork, KnownRows
+    from proxmtl.backbones.embedding import FeatureNetwork, KnownRows
     from proxmtl.backbones.images import Fit
     from proxmtl.cli.image_options import ImageOptions
     from proxmtl.cli.options import MatchOptions, SampleOptions
@@ -146,7 +147,8 @@ def _features(
         with _alone(path):  # another process may have made them meanwhile
             source = kept(path, identity, found.ids, skip=skip)
             if source is None:
-                check_replaced(path, given=options.features_file is not None, force=force)
+                if options.features_file is not None and not force:
+                    check_replaced(path, made_of, each)
                 if not is_done(path, identity, found.ids, skip=skip):
                     rows = known_rows(beside(path), made_of, each)
                     with replacing(path, identity):
@@ -159,7 +161,12 @@ def _features(
     note_source(source)
     bad = sorted(set(found.ids).difference(read_ids(ids_sidecar(path))))
     say_skipped(missing, bad)
-    return path, {**made, "features": str(path), "skipped": len(missing) + len(bad)}
+    return path, {**made, "features": str(path), **_left_out([*missing, *bad])}
+
+
+def _left_out(names: list[str]) -> dict[str, Any]:
+    """Of the record of a run: how many images, and which."""
+    return {"skipped": len(names), **({"skipped_images": names} if names else {})}
 
 
 @contextlib.contextmanager
@@ -185,8 +192,11 @@ def extract_images(
     *,
     fresh: bool,
     known: KnownRows | None = None,
+    keeps: bool = True,
 ) -> Extracted:
     """Extract under a progress display; where an image can't be decoded, look for all such ones.
+
+    What ends it says what is kept, unless the file is a temporary one (``keeps=False``).
 
     Raises
     ------
@@ -214,7 +224,7 @@ def extract_images(
                 network,
                 out,
                 ids=found.ids,
-                batch_size=options.batch_size or 8,
+                batch_size=options.batch_size or SMALL,
                 fit=fit,
                 skip_corrupt=options.skip_corrupt,
                 fresh=fresh,
@@ -222,9 +232,13 @@ def extract_images(
                 progress=after,
                 known=known,
             )
-        except InputError:
-            raise
-        except (ValueError, FileNotFoundError) as error:
+        except BaseException as error:
+            if not keeps:
+                error.__notes__ = []  # they say what is kept
+            if isinstance(error, InputError) or not isinstance(
+                error, (ValueError, FileNotFoundError)
+            ):
+                raise
             failed = error
     fit, done = chosen_fit(network, fit), done or 0
     reasons = []
@@ -242,7 +256,9 @@ def extract_images(
         raise failed
     shown = " ".join(reasons[:NAMED])
     more = f" And {len(reasons) - NAMED} more." if len(reasons) > NAMED else ""
-    kept = f" Features of the {counted(done, 'image')} before them are kept." if done else ""
+    kept = (
+        f" Features of the {counted(done, 'image')} before them are kept." if keeps and done else ""
+    )
     raise ValueError(
         f"{len(reasons)} of {counted(total, 'image')} are missing or can't be decoded: "
         f"{shown}{more} Repair them, or leave them out with --skip-corrupt.{kept}"
@@ -288,7 +304,7 @@ def embed_again(
     with tempfile.TemporaryDirectory(prefix="proxmtl-") as folder:
         file = Path(folder) / "features.npy"
         extracted = extract_images(
-            found, network, file, options, made["fit"], fresh=True, known=known
+            found, network, file, options, made["fit"], fresh=True, known=known, keeps=False
         )
         if extracted.skipped:
             skipped = counted(len(extracted.skipped), "image")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from proxmtl.backbones.extraction import KnownRows
+from proxmtl.backbones.embedding import KnownRows
 from proxmtl.cli.console import say_note
 from proxmtl.cli.progress import item_progress
 from proxmtl.io import InputError, ids_sidecar
@@ -31,6 +31,7 @@ __all__ = [
     "ORDER",
     "beside",
     "check_replaced",
+    "image_differences",
     "is_done",
     "kept",
     "known_rows",
@@ -222,21 +223,53 @@ def is_done(path: Path, identity: dict[str, Any], ids: Sequence[str], *, skip: b
     )
 
 
-def check_replaced(path: Path, *, given: bool, force: bool) -> None:
-    """Check that features of other images may be replaced.
+def check_replaced(path: Path, made: Mapping[str, Any], images: Mapping[str, str]) -> None:
+    """Check that a file that the user gave holds no features of other images or networks.
+
+    Parameters
+    ----------
+    path
+        The file.
+    made
+        What features are to be made of, besides the images.
+    images
+        Signatures by name.
 
     Raises
     ------
     InputError
-        If the user gave this file, and did not ask for what is there to be replaced.
+        If it does; the error says how they differ.
     """
     known = _known_of(path) or {}
-    if given and not force and path.exists() and known.get("sha256"):
+    if not (path.exists() and known.get("sha256")):
+        return
+    if not made.items() <= known.items():
         raise InputError(
             path,
-            "holds features of other images, or of another network; give another file as "
-            "--features, or --force to replace it.",
+            "holds features that another network made, or in another way (--fit); give another "
+            "file as --features, or --force, which makes all of them anew.",
         )
+    differences = "; ".join(image_differences(known[IMAGES], images)) or "their order differs"
+    raise InputError(
+        path,
+        f"holds features of other images: {differences}. With --force it is brought up to date "
+        "(features of images that are the same are kept), or give another file as --features.",
+    )
+
+
+def image_differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Say which images are new, which have changed and which are gone, by their signatures."""
+    parts = (
+        ("lacked before", [name for name in now if name not in before]),
+        ("changed since", [name for name in now if before.get(name, now[name]) != now[name]]),
+        ("no longer asked for", [name for name in before if name not in now]),
+    )
+    found = []
+    for what, names in parts:
+        if names:
+            first = f"{names[0]!r}" if len(names) == 1 else f"the first is {names[0]!r}"
+            found.append(f"{counted(len(names), 'image')} {what} ({first})")
+    return found
 
 
 @contextlib.contextmanager

@@ -106,12 +106,27 @@ def labels_for(
     if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         they = agree(len(missing), "it", "them")
+        unused = [name for n, name in enumerate(labels.names) if n not in places]
         raise InputError(
             path,
             f"no column for {len(missing)} of the model's {counted(len(names), 'attribute')}: "
-            f"{', '.join(map(repr, missing[:NAMED]))}{more}; add {they} ({cells}), or "
-            f"{index.advice(missing[0])}",
+            f"{', '.join(map(repr, missing[:NAMED]))}{more}; add {they} ({cells})"
+            f"{_spelling(missing, unused)}",
             line=1,
         )
     kept = [place for place in places if place is not None]
     return labels.values[:, kept]
+
+
+def _spelling(missing: Sequence[str], unused: Sequence[str]) -> str:
+    """End of an error: a column that may be a missing one, of those that no attribute has."""
+    if not unused:
+        return "."
+    index = NameIndex(unused)
+    meant = [(name, index.nearest(name)) for name in missing[:NAMED]]
+    for name, near in meant:
+        if near is not None:
+            return f", or check the spelling: is {near!r} the column of {name!r}?"
+    more = f" and {len(unused) - NAMED} more" if len(unused) > NAMED else ""
+    listed = ", ".join(map(repr, unused[:NAMED]))
+    return f", or check the spelling: columns of no attribute are {listed}{more}."

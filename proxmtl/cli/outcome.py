@@ -30,8 +30,15 @@ from proxmtl.io.identity import write_fitted_rows
 from proxmtl.io.names import METRICS_FILE, PREDICTIONS_FILE, SPLIT_FILE
 from proxmtl.label_arrays import SparseLabels
 from proxmtl.label_coding import numbers_by_attribute
+from proxmtl.report.cautions import (
+    few_fitted,
+    few_positives,
+    never_yes,
+    too_good,
+    without_weights,
+    zero_attributes,
+)
 from proxmtl.report.tables import figures_table, group_table
-from proxmtl.report.verdict import few_fitted, few_positives, without_weights, zero_attributes
 from proxmtl.result import Status
 from proxmtl.row_sources import FeatureRows, rows_of
 
@@ -60,8 +67,8 @@ class Outcome(NamedTuple):
     """What a model that chose whether to share found."""
     zero: str | None = None
     """Which attributes have no weights, and what to do."""
-    few: tuple[str, ...] = ()
-    """Which attributes were scored on few positive labels, or fitted on few of an answer."""
+    wary: tuple[str, ...] = ()
+    """What to be wary of in the scores: of rows that were fitted on, of few labels, of no yes."""
 
 
 def write_fitted(
@@ -168,8 +175,24 @@ def write_fitted(
         )
     few = few_positives(data.names, numbers_by_attribute(data.Y[test])[0]) if len(test) else []
     few += few_fitted(data.names, *numbers_by_attribute(data.Y[train]))
+    if not len(test):
+        few.insert(0, too_good(on))
+    elif scores and not isinstance(known, SparseLabels):
+        few += _never_yes(model, data.names, scores[0], known)
     zero = _zero(model, data.names, config)
     return Outcome(means, on, report, _sharing(model), zero, tuple(few))
+
+
+def _never_yes(model: LinearModel, names: Sequence[str], scores: Any, known: Any) -> list[str]:
+    """Of attributes that have weights; those without get a warning of their own."""
+    live = np.flatnonzero(model.coef_.any(axis=1))
+    labels = known
+    if sparse.issparse(known):
+        dense = known.toarray()
+        labels = np.where(dense == 0, np.nan, dense)
+    called = [names[int(m)] for m in live]
+    chosen = hasattr(model, "sharing_")
+    return never_yes(called, scores[:, live], labels[:, live], chosen=chosen)
 
 
 def _rows(X: Any, rows: Any) -> Any:
@@ -198,7 +221,7 @@ def show_outcome(console: Console, outcome: Outcome, out: Path) -> None:
         console.print(group_table(outcome.means, title=f"Scores on {outcome.on}"))
     found = {} if outcome.sharing is None else {"sharing": outcome.sharing}
     console.print(figures_table({**summary_lines(outcome.report), **found}))
-    for warning in (*outcome.few, *([] if outcome.zero is None else [outcome.zero])):
+    for warning in (*outcome.wary, *([] if outcome.zero is None else [outcome.zero])):
         say_warning(warning)
     console.print(f"\nrun folder -> {shown_path(out)}")
     if (out / PAGE_FILE).is_file():

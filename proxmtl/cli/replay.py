@@ -9,7 +9,7 @@ from typing import Any
 from proxmtl.cli.run import environment
 from proxmtl.io import InputError, read_labels, read_model_kind
 from proxmtl.io.names import ARRAYS_FILE, CONFIG_FILE
-from proxmtl.io.seal import entry_of, read_manifest
+from proxmtl.io.seal import entry_of, read_manifest, read_sealed
 from proxmtl.io.shards import open_shards
 from proxmtl.sources import Source
 
@@ -57,9 +57,28 @@ def check_inputs(run: Path, record: dict[str, Any]) -> None:
             )
         found = _source_of(path, source["sha256"], record["options"])
         if (found.bytes, found.sha256) != (source["bytes"], source["sha256"]):
+            which = _changed_images(path, made) if path.is_dir() and made.name else ""
             raise InputError(
-                path, f"is not what {run} was made of: its contents differ; put those back."
+                path, f"is not what {run} was made of: its contents differ{which}; put those back."
             )
+
+
+def _changed_images(path: Path, features: Path) -> str:
+    """Say which images differ from those that features were made of; blank: not known."""
+    from proxmtl.backbones.data import find_images  # noqa: PLC0415 - heavy
+    from proxmtl.cli.kept_features import (  # noqa: PLC0415 - heavy
+        IMAGES,
+        image_differences,
+        record_of,
+        signatures,
+    )
+
+    try:
+        before = read_sealed(record_of(features), "")[IMAGES]
+    except (InputError, KeyError, OSError):  # the features are gone, or another run's
+        return ""
+    found = image_differences(before, signatures(find_images(path, list(before), missing_ok=True)))
+    return f" ({'; '.join(found)})" if found else ""
 
 
 def _source_of(path: Path, recorded: str, options: dict[str, Any]) -> Source:
@@ -97,14 +116,23 @@ def same_model(first: Path, second: Path) -> str:
     if manifests[0].entries[ARRAYS_FILE] == manifests[1].entries[ARRAYS_FILE]:
         return f"the model of {second} has the same bits as that of {first}"
     arrays = [load(manifest.read(ARRAYS_FILE)) for manifest in manifests]
-    worst = 0.0
+    worst, choices = 0.0, []
     for name, a in arrays[0].items():
         b = arrays[1].get(name)
         if b is None or a.shape != b.shape:
             return f"the models of {first} and {second} differ: {name} has another shape"
-        scale = float(np.abs(a).max(initial=0.0)) or 1.0
-        worst = max(worst, float(np.abs(a - b).max(initial=0.0)) / scale)
+        if a.dtype == bool:
+            other = int(np.count_nonzero(a != b))
+            if other:
+                choices.append(f"{other} of {a.size} in {name.rstrip('_')}")
+            continue
+        # what is not known in both (of an attribute that could not be scored) is no difference
+        both = ~(np.isnan(a) & np.isnan(b))
+        scale = float(np.nanmax(np.abs(a), initial=0.0)) or 1.0
+        apart = np.nan_to_num(np.abs(a[both] - b[both]), nan=np.inf)
+        worst = max(worst, float(apart.max(initial=0.0)) / scale)
+    chosen = f", and in what they chose: {', '.join(choices)}" if choices else ""
     return (
         f"the models of {first} and {second} differ, by at most {worst:.1g} of the largest "
-        "number of an array"
+        f"number of an array{chosen}"
     )

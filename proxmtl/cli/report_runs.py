@@ -22,8 +22,8 @@ from proxmtl.io.names import (
     name_of_earlier_version,
 )
 from proxmtl.io.seal import read_manifest
+from proxmtl.report.cautions import zero_attributes
 from proxmtl.report.runs import Latents, ReportedRun
-from proxmtl.report.verdict import zero_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

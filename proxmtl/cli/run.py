@@ -152,10 +152,15 @@ def sharing_line(sharing: NDArray[np.bool_], report: pd.DataFrame | None) -> str
     number = f"{int(sharing.sum())} of {counted(len(sharing), 'attribute')}"
     if report is None:
         return number
-    gain = 100 * float(report["gain"].to_numpy()[sharing].mean())
+    gains = report["gain"].to_numpy()[sharing]
+    known = gains[np.isfinite(gains)]
+    if not len(known):  # labels of yes are too few to be in several folds
+        return f"{number}; what that gains could be scored for none of them"
     clear = len(clear_gains(report))
+    of = "" if len(known) == len(gains) else f" of the {len(known)} that could be scored"
+    gain = round(100 * float(known.mean()), 1) + 0.0
     return (
-        f"{number}, a clear gain for {clear or 'none'}; {gain:+.1f} points on average in the "
+        f"{number}, a clear gain for {clear or 'none'}; {gain:+.1f} points on average{of} in the "
         "cross-validation that chose them"
     )
 

@@ -46,8 +46,8 @@ from proxmtl.io.run_folder import replaced_model
 from proxmtl.io.seal import seal_folder
 from proxmtl.latent import LatentMTL
 from proxmtl.latent.strengths import RelativeStrengths
+from proxmtl.report.cautions import few_positives
 from proxmtl.report.tables import group_table
-from proxmtl.report.verdict import few_positives
 from proxmtl.sources import Source, sources_read
 from proxmtl.wording import counted
 

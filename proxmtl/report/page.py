@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from proxmtl.report.cautions import run_warnings
 from proxmtl.report.names import printable
 from proxmtl.report.page_parts import Page
 from proxmtl.report.page_sections import add_sections
 from proxmtl.report.rendering import rendered
 from proxmtl.report.vega import theme
-from proxmtl.report.verdict import comparison_sentence, headline, run_warnings, verdict
+from proxmtl.report.verdict import comparison_sentence, headline, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -118,7 +118,7 @@ def attribute_table(
         for c in comparisons
     ]
     columns += [
-        Column("positive %", "share of the scored labels that are yes"),
+        Column("yes %", "share of the scored labels that are yes"),
         Column("positives", "scored labels that are yes"),
         Column("labels", "scored labels"),
     ]
@@ -160,7 +160,7 @@ def _model_columns(model: Model, table: pd.DataFrame, *, several: bool) -> list[
         found.append(Column("majority %", "accuracy of always giving the more frequent answer"))
         if np.isfinite(table["f1"]).any():
             found.append(Column("F1 %", "of the decisions on the rows held out"))
-    if np.isfinite(table["gain"]).any():
+    if _shares(table):
         about = (
             "points by sharing, in the cross-validation that chose, ± standard error; not shared "
             "are attributes that do as well alone"
@@ -169,8 +169,13 @@ def _model_columns(model: Model, table: pd.DataFrame, *, several: bool) -> list[
     return found
 
 
+def _shares(table: pd.DataFrame) -> bool:
+    """Whether a model chose to share for some attribute: else there is no gain to show."""
+    return bool((table["shared"] == 1).any())
+
+
 def _model_cells(table: pd.DataFrame, name: str, *, several: bool) -> list[Cell]:
-    gain = bool(np.isfinite(table["gain"]).any())
+    gain = _shares(table)
     f1 = not several and bool(np.isfinite(table["f1"]).any())
     if name not in table.index:
         return [Cell("–")] * (3 + gain)
@@ -186,7 +191,7 @@ def _model_cells(table: pd.DataFrame, name: str, *, several: bool) -> list[Cell]
         found.append(_share(row["f1"]))
     if gain:
         error = f"± {100 * row['gain_error']:.1f}" if np.isfinite(row["gain_error"]) else ""
-        found.append(_points(row["gain"], error if row["shared"] else "not shared"))
+        found.append(_points(row["gain"], error) if row["shared"] else Cell("not shared"))
     return found
 
 

@@ -62,6 +62,8 @@ def group_table(means: pd.DataFrame, *, title: str | None = None) -> Table:
     keys = ("ap", "auc", "f1", "accuracy", "majority")
     heads = ("mean AP %", "AUC %", "F1 %", "acc. %", "maj. %")
     table = _table("group", "attributes", *heads, title=title)
+    table.caption = "acc.: accuracy; maj.: accuracy of always giving the more frequent answer"
+    table.caption_justify = "left"
     last = len(means) - 1
     rows = zip(_cells(means.index), means.iterrows(), strict=True)
     for number, (name, (_, row)) in enumerate(rows):
@@ -83,12 +85,13 @@ def sharing_table(report: pd.DataFrame, *, title: str | None = None) -> Table:
     rows = zip(_cells(report.index), report.iterrows(), strict=True)
     for name, (_, row) in rows:
         error = f" ± {_percent(row['gain_error'])}" if np.isfinite(row["gain_error"]) else ""
+        gain = f"{_percent(row['gain'])}{error}" if row["shared"] else "-"
         table.add_row(
             name,
             "yes" if row["shared"] else "no",
             _percent(row["score_alone"]),
             _percent(row["score"]),
-            f"{_percent(row['gain'])}{error}",
+            gain,
             f"{int(row['positives'])}",
         )
     return table

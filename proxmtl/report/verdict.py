@@ -1,8 +1,8 @@
-"""What a report says in words: the verdict, and what to be wary of."""
+"""What a report says in words: how good a model is, what sharing gives and what is zero."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-    from numpy.typing import NDArray
 
     from proxmtl.report.comparison import Comparison
     from proxmtl.report.runs import Model, ReportedRun
@@ -21,16 +20,12 @@ if TYPE_CHECKING:
 __all__ = [
     "clear_gains",
     "comparison_sentence",
-    "few_fitted",
     "headline",
-    "run_warnings",
+    "out_of",
+    "some",
     "verdict",
-    "without_weights",
-    "zero_attributes",
 ]
 
-FEW = 10
-"""Labels of an answer below which a score of an attribute, or a fit, says little."""
 NAMED = 6
 """Attributes that a sentence names."""
 
@@ -101,14 +96,13 @@ def _of_sharing(report: pd.DataFrame) -> str:
     if not len(shared):
         return "In cross-validation sharing was no gain, so nothing is shared."
     if not clear:
-        return (
-            f"Sharing was chosen for {_of(len(shared), len(report))}, but no gain of it is clear."
-        )
+        chosen = out_of(len(shared), len(report))
+        return f"Sharing was chosen for {chosen}, but no gain of it is clear."
     found = _by_labels(shared)
     most = ", most where labels are few" if found is not None and found.few > found.others else ""
     gain = f"{points(_mean(report.loc[clear, 'gain']))} points of average precision"
     return (
-        f"In cross-validation sharing clearly helps {_of(len(clear), len(report))}{most}: {gain}"
+        f"In cross-validation sharing clearly helps {out_of(len(clear), len(report))}{most}: {gain}"
         f"{agree(len(clear), '', ' on average')}."
     )
 
@@ -171,13 +165,13 @@ def _interval(comparison: Comparison, how: str = "") -> str:
 
 def _sharing(report: pd.DataFrame) -> list[str]:
     shared = report[report["shared"].astype(bool)]
-    if not len(shared):
-        return ["In cross-validation attributes alone do at least as well as with shared parts."]
+    if not len(shared):  # the headline says so
+        return []
     clear, losses = clear_gains(report), clear_gains(report, sign=-1)
     gain = shared["gain"].to_numpy(float)
     found = [
         (
-            f"Cross-validation chose sharing for {_of(len(shared), len(report))}: "
+            f"Cross-validation chose sharing for {out_of(len(shared), len(report))}: "
             f"{points(_mean(gain))} points of AP on average. The gain is above two standard "
             f"errors for {len(clear)}, and a loss by as much for {len(losses)}. The strengths were "
             "chosen by the same folds, which makes these gains a little too good."
@@ -214,8 +208,8 @@ def _scores(model: Model, table: pd.DataFrame, on: str, *, named: bool) -> str:
     which = f" ({some([str(name) for name in behind_in])})"
     if not named:  # the headline has the rest
         behind = (
-            f" For {_of(worse, len(table))}{which} always giving the more frequent answer is right "
-            "more often than the model is."
+            f" For {out_of(worse, len(table))}{which} always giving the more frequent answer is "
+            "right more often than the model is."
         )
         return (
             f"These are means over {counted(scored, 'attribute')}, scored on "
@@ -223,7 +217,7 @@ def _scores(model: Model, table: pd.DataFrame, on: str, *, named: bool) -> str:
             f"{percent(_mean(table['auc']))}.{behind if worse else ''}"
         )
     behind = (
-        f" For {_of(worse, len(table))}{which} that is more than the model has." if worse else ""
+        f" For {out_of(worse, len(table))}{which} that is more than the model has." if worse else ""
     )
     return (
         f"{printable(model.label)}: on {on or 'the scored samples'} the mean AP of "
@@ -253,114 +247,8 @@ def _structure(run: ReportedRun) -> list[str]:
     return found
 
 
-def zero_attributes(names: Sequence[str], coefficients: NDArray[Any]) -> list[str]:
-    """Attributes all of whose coefficients, (M, D), are zero."""
-    return [name for name, row in zip(names, coefficients, strict=True) if not row.any()]
-
-
-def without_weights(names: Sequence[str], total: int, *, chosen: bool) -> str:
-    """Say which attributes a model predicts without the features, and what to do.
-
-    Parameters
-    ----------
-    names
-        Of attributes all of whose weights are zero, at least one.
-    total
-        Number of attributes.
-    chosen
-        Whether the strengths were chosen by validation.
-    """
-    count = len(names)
-    advice = (
-        "No strength that was tried did better with weights; more labels, or other features, may."
-        if chosen
-        else "The strengths are too large for that; give smaller ones, or let --auto choose them."
-    )
-    which = "" if count == total else f": {some(names)}"
-    return (
-        f"All weights of {_of(count, total)} are zero, so {agree(count, 'it is', 'they are')} "
-        f"predicted by the intercept alone, alike for every sample{which}. {advice}"
-    )
-
-
-def run_warnings(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> list[str]:
-    """Say what to be wary of in the figures of a run."""
-    found = []
-    status = str(run.report.get("status", ""))
-    if status and status != "CONVERGED":
-        found.append(f"The solver ended with {status}. {run.lines.get('status', '')}".strip())
-    if run.dead:
-        chosen = run.sharing is not None or run.search is not None
-        found.append(without_weights(run.dead, len(run.names), chosen=chosen))
-    if run.metrics and not run.held_out_metrics:
-        found.append(
-            f"Scores are of {run.scored_on}, which the model was fitted on: they are too good to "
-            "expect on new ones. Score others with proxmtl evaluate, or fit with a hold-out."
-        )
-    if not run.metrics:
-        found.append("The folder has no metrics_by_attribute.csv: the model could not be scored.")
-    for table in tables[:1]:
-        names = [str(name) for name in table.index]
-        positives = table["positives"].where(np.isfinite(table["ap"]), 0)
-        found += few_positives(names, positives.to_numpy(float))
-        fitted = table["fitted_positives"].to_numpy(float), table["fitted_labels"].to_numpy(float)
-        found += few_fitted(names, fitted[0], fitted[1] - fitted[0])
-    left_out = run.config.get("match", {}).get("attributes_left_out") or []
-    if left_out:
-        found.append(f"Left out of the fit as too rare: {some([str(name) for name in left_out])}.")
-    notes = run.config.get("search", {}).get("notes") or []
-    return found + [str(note) for note in notes]
-
-
-def few_positives(names: Sequence[str], positives: NDArray[Any]) -> list[str]:
-    """Say which attributes were scored on no positive labels, or on few.
-
-    Parameters
-    ----------
-    names
-        Of the M attributes.
-    positives
-        (M,): positive labels that were scored.
-    """
-    found = []
-    without = [name for name, count in zip(names, positives, strict=True) if not count > 0]
-    if without:
-        found.append(
-            f"No AP, as no positive label was scored, and left out of the means: {some(without)}."
-        )
-    few = [name for name, count in zip(names, positives, strict=True) if 0 < count < FEW]
-    if few:
-        found.append(
-            f"{_of(len(few), len(names))} {agree(len(few), 'was', 'were')} scored on fewer "
-            f"than {FEW} positive labels; {agree(len(few), 'its', 'their')} "
-            f"{agree(len(few), 'interval is', 'intervals are')} wide: {some(few)}."
-        )
-    return found
-
-
-def few_fitted(names: Sequence[str], yes: NDArray[Any], no: NDArray[Any]) -> list[str]:
-    """Say which attributes were fitted on few labels of one of the answers.
-
-    Parameters
-    ----------
-    names
-        Of the M attributes.
-    yes, no
-        (M,): labels of the fit with that answer; NaN where that isn't known.
-    """
-    rarer = np.minimum(yes, no)
-    few = [name for name, count in zip(names, rarer, strict=True) if count < FEW]
-    if not few:
-        return []
-    were = agree(len(few), "was", "were")
-    text = (
-        f"{_of(len(few), len(names))} {were} fitted on fewer than {FEW} labels of yes or of no, "
-        f"from which little can be learned: {some(few)}."
-    )
-    return [text]
-
-
-def _of(count: int, total: int) -> str:
+def out_of(count: int, total: int) -> str:
+    """How many of the attributes, in words."""
     return f"{count} of {counted(total, 'attribute')}"
 
 

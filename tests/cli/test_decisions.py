@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from proxmtl.cli.run import sharing_line
 from proxmtl.estimators import SingleTaskClassifierCV, SingleTaskRegressor, load_model, save_model
 
 FIT = ("fit", "x.npy", "--labels", "y.csv", "--out", "run")
@@ -117,3 +118,38 @@ def test_groups_of_a_search_stand_in_the_tables_of_further_rows(program, files):
     assert code == 0
     assert "colors" in out
     assert "patterns" in out
+
+
+def test_what_sharing_gains_is_said_of_what_could_be_scored():
+    shared = np.array([True, True, True, False])
+    nan = np.nan
+    report = pd.DataFrame(
+        {"shared": shared, "gain": [0.02, nan, 0.01, 0.5], "gain_error": [0.001, nan, 0.1, 0.1]}
+    )
+    said = sharing_line(shared, report)
+    assert said.startswith("3 of 4 attributes, a clear gain for 1; +1.5 points on average of the 2")
+    none = sharing_line(shared, report.assign(gain=nan))
+    assert none == "3 of 4 attributes; what that gains could be scored for none of them"
+
+
+def test_groups_that_change_no_model_are_said_to_serve_the_tables(program):
+    for options, what in (
+        (("--auto",), "with --latent they choose latent tasks together"),
+        (("--single-task", "0.1"), "this model has none"),
+    ):
+        code, _, err = program(*FIT, "-g", "g.json", *options, "--no-report", "--force")
+        assert code == 0
+        assert f"the groups serve the tables, and don't change the model; {what}" in err
+
+
+def test_a_column_that_no_attribute_has_is_offered_for_one_that_is_missing(program, files):
+    assert program(*FIT, "--single-task", "0.1", "--no-report")[0] == 0
+    table = pd.read_csv(files / "y.csv")
+    evaluate = ("evaluate", "run", "x.npy", "--labels", "z.csv")
+    table.rename(columns={"stripes": "strips"}).to_csv(files / "z.csv", index=False)
+    assert "is 'strips' the column of 'stripes'?" in program(*evaluate)[2]
+    table.rename(columns={"stripes": "tall"}).to_csv(files / "z.csv", index=False)
+    assert "columns of no attribute are 'tall'." in program(*evaluate)[2]
+    table.drop(columns="stripes").to_csv(files / "z.csv", index=False)
+    err = program(*evaluate)[2]
+    assert "add it (blank cells for missing labels)." in err

@@ -9,6 +9,8 @@ from arithmetic import half_the_digits
 from PIL import Image
 
 from proxmtl.cli import image_features
+from proxmtl.cli.kept_features import image_differences
+from proxmtl.estimators import SingleTaskClassifier
 from proxmtl.io.seal import read_sealed, write_sealed
 
 FIT = ("fit", "photos", "-l", "photos.csv", "-o", "run", "--network", "untrained")
@@ -112,13 +114,73 @@ def test_features_of_other_images_are_not_replaced_unasked(program, photos, look
     other = [*FIT[:5], "other", *FIT[6:], *mine]
     code, _, err = program(*other)
     assert code == 2
-    assert "mine.npy: holds features of other images, or of another network; give another" in err
+    assert "mine.npy: holds features of other images: 1 image changed since ('5.png'). With" in err
     assert (photos / "mine.npy").read_bytes() == before
     assert sum(looked_at) == 40
     assert program(*other, "--force")[0] == 0
     assert sum(looked_at) == 41
     assert program(*FIT, *mine, "--force")[0] == 0
     assert sum(looked_at) == 41
+    table = pd.read_csv(photos / "photos.csv")
+    table.iloc[3:].to_csv(photos / "photos.csv", index=False)
+    code, _, err = program(*other, "--force")
+    assert code == 0
+    table.iloc[1:].to_csv(photos / "photos.csv", index=False)
+    code, _, err = program(*FIT, *mine, "--force")
+    assert code == 0
+    table.to_csv(photos / "photos.csv", index=False)
+    code, _, err = program(*other, "--out", "third", "--fit", "stretch")
+    assert code == 2
+    assert "holds features that another network made, or in another way (--fit)" in err
+
+
+def test_what_is_kept_of_features_is_said_where_it_is(program, photos, monkeypatch):
+    from proxmtl.backbones.frozen import FrozenNetwork
+
+    features, calls = FrozenNetwork.features, []
+
+    def interrupted(self, pixels, *_, **__):
+        calls.append(len(pixels))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return features(self, pixels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FrozenNetwork, "features", interrupted)
+        code, _, err = program(*FIT, *QUICK)
+    assert code != 0
+    assert "Stopped. Features of 16 images are kept in run.features.npy.partial; the same" in err
+    with monkeypatch.context() as patch:
+        patch.setattr(SingleTaskClassifier, "fit", interrupted)
+        calls[:] = [0, 0]
+        code, _, err = program(*FIT, *QUICK)
+    assert code != 0
+    assert "Stopped. Features of the images are kept in run.features.npy." in err
+    assert program(*FIT, *QUICK)[0] == 0
+    # of those of predict, which lie in a temporary folder, nothing is kept
+    for name in ("run.features.npy", "run.features.source.json"):
+        (photos / name).unlink()
+    (photos / "photos" / "5.png").write_bytes(b"no image")
+    code, _, err = program("predict", "run", "photos", "-o", "p.csv")
+    assert code == 2
+    assert "5.png can't be decoded" in err
+    assert "kept" not in err
+    calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(FrozenNetwork, "features", interrupted)
+        code, _, err = program("predict", "run", "photos", "-o", "p.csv", "--skip-corrupt")
+    assert err.endswith("Stopped. Nothing was written.\n")
+
+
+def test_images_that_differ_are_named_by_what_became_of_them():
+    before = dict.fromkeys(["a", "b", "c"], "1")
+    found = image_differences(before, {"a": "1", "b": "2", "d": "1", "e": "1"})
+    assert found == [
+        "2 images lacked before (the first is 'd')",
+        "1 image changed since ('b')",
+        "1 image no longer asked for ('c')",
+    ]
+    assert image_differences(before, before) == []
 
 
 def test_features_stay_until_others_take_their_place(program, photos, looked_at, monkeypatch):

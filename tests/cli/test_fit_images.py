@@ -194,7 +194,8 @@ def test_one_bad_image_is_named_and_left_out_if_asked(program, photos):
     assert code == 0
     assert "features of 38 images are there already" in err
     assert skipped in err
-    assert config_of(photos / "run")["images"]["skipped"] == 2
+    record = config_of(photos / "run")["images"]
+    assert (record["skipped"], record["skipped_images"]) == (2, ["7.png", "20.png"])
     # what was left out is not left out silently the next time
     code, _, err = program(*FIT, *QUICK, "--force")
     assert code == 2

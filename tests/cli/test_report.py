@@ -123,10 +123,17 @@ def test_what_a_folder_lacks_is_left_out(program, files):
 
 @pytest.mark.usefixtures("small_bundle")
 def test_a_fit_on_all_rows_has_no_scores_held_out(program, files):
-    assert program("fit", *FIT, "--holdout", "0", "--out", "run")[0] == 0
+    code, _, err = program("fit", *FIT, "--holdout", "0", "--out", "run")
+    assert code == 0
+    assert "Scores are of the 80 training rows, which the model was fitted on: they are" in err
     assert not (files / "run" / "predictions.csv").exists()
     assert program("report", "run")[0] == 0
     assert "too good to expect" in (files / "report.html").read_text()
+    assert program("fit", *FIT, "--out", "held")[0] == 0
+    code, _, err = program("compare", "held", "run")
+    assert code == 0
+    assert "run: Scores are of the 80 training rows" in err
+    assert "held: Scores" not in err
 
 
 @pytest.mark.usefixtures("run", "small_bundle")

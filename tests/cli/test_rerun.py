@@ -4,8 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from proxmtl.cli.replay import same_model
 from proxmtl.io import seal_folder
+from proxmtl.io.names import ARRAYS_FILE
 from proxmtl.io.seal import read_manifest
 
 CALLS = {
@@ -57,7 +60,8 @@ def test_changed_images_are_seen(program, photos):
     (photos / "photos" / "3.png").write_bytes((photos / "photos" / "4.png").read_bytes())
     code, _, err = program("rerun", "run", "-o", "again")
     assert code == 2
-    assert "photos: is not what run was made of" in err
+    assert "photos: is not what run was made of: its contents differ (1 image changed since " in err
+    assert "('3.png')); put those back." in err
 
 
 def test_another_environment_is_said_and_a_difference_measured(program, files):
@@ -87,3 +91,20 @@ def test_a_record_without_options_is_not_run(program, files):
     assert "does not say by which options the run was made" in err
     code, _, err = program("rerun", "x.npy", "-o", "again")
     assert code == 2
+
+
+def test_models_that_differ_in_what_they_chose_are_compared(tmp_path):
+    arrays = {
+        "coef_": np.array([1.0, -2.0]),
+        "score_": np.array([np.nan, 0.5]),
+        "sharing_": np.array([True, False]),
+    }
+    other = {**arrays, "coef_": np.array([1.0, -1.5]), "sharing_": np.array([True, True])}
+    for name, each in (("a", arrays), ("b", other), ("c", {**arrays, "score_": np.ones(2)})):
+        (tmp_path / name).mkdir()
+        save_file(each, tmp_path / name / ARRAYS_FILE)
+        seal_folder(tmp_path / name)
+    said = same_model(tmp_path / "a", tmp_path / "b")
+    assert "by at most 0.2 of the largest number of an array, and in what they chose" in said
+    assert said.endswith(": 1 of 2 in sharing")
+    assert "by at most inf of" in same_model(tmp_path / "a", tmp_path / "c")

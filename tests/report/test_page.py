@@ -8,21 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from report_cases import EVIL, NAMES, Parsed, rows_named, run_of
+from report_cases import EVIL, NAMES, Parsed, rows_named, run_of, sharing_of
 
 from proxmtl.report import page as page_module
+from proxmtl.report.cautions import few_fitted, never_yes, run_warnings, without_weights
 from proxmtl.report.comparison import compare_models
 from proxmtl.report.page import LARGEST_PAGE, report_page
 from proxmtl.report.page_parts import Page
 from proxmtl.report.page_sections import add_sections
 from proxmtl.report.runs import Latents, models_of
-from proxmtl.report.verdict import (
-    comparison_sentence,
-    few_fitted,
-    headline,
-    run_warnings,
-    without_weights,
-)
+from proxmtl.report.verdict import comparison_sentence, headline
 
 
 def values_of(chart, layer):
@@ -185,10 +180,20 @@ def test_what_to_be_wary_of_is_said():
         held_out_metrics=False,
         report={"status": "BUDGET"},
         lines={"status": "Raise the limit."},
-        config={"match": {"attributes_left_out": ["rare"]}, "search": {"notes": ["an edge."]}},
+        config={
+            "match": {"attributes_left_out": ["rare"]},
+            "search": {"notes": ["an edge."]},
+            "images": {"skipped": 2},
+        },
     )
     found = " ".join(run_warnings(run, []))
-    for part in ("ended with BUDGET. Raise the limit.", "too good to expect", "rare", "an edge."):
+    for part in (
+        "ended with BUDGET. Raise the limit.",
+        "too good to expect",
+        "rare",
+        "an edge.",
+        "2 images were left out, missing or not to be decoded",
+    ):
         assert part in found
     page = Parsed(report_page([run]))
     assert "model could not be scored" not in page.said
@@ -288,3 +293,31 @@ def test_attributes_without_weights_are_named_unless_all_are_without():
     assert "alike for every sample: black, spots. No strength that was tried" in some
     every = without_weights(["black", "spots"], 2, chosen=False)
     assert "alike for every sample. The strengths are too large for that" in every
+
+
+def test_attributes_that_are_never_called_a_yes_are_named():
+    labels = np.array([[1, 0, 1, 1], [0, 0, 1, np.nan]], float)
+    scores = np.array([[-1, -1, 2, -1], [-2, -3, -1, 5]], float)
+    (text,) = never_yes(NAMES, scores, labels, chosen=True)
+    assert "none of the scored rows for 2 of 4 attributes" in text
+    assert f": {NAMES[0]}, {NAMES[3]}. Its ranking" in text
+    assert "--threshold f1 says yes more often" in text
+    assert never_yes(NAMES, np.abs(scores), labels, chosen=False) == []
+    run = run_of()
+    silent = run.held_out._replace(scores=np.where(np.arange(4) == 1, -1.0, run.held_out.scores))
+    (text,) = run_warnings(replace(run, held_out=silent), [])
+    assert "1 of 4 attributes" in text
+    assert "--balanced" in text
+    assert not run_warnings(replace(run, held_out=silent, dead=["white"]), [])[1:]
+
+
+def test_gains_are_shown_of_attributes_that_share_alone():
+    sharing = sharing_of([0.02, 0.01, 0.0, 0.0], [0.01] * 4, (True, True, False, False))
+    (row,) = rows_named(Parsed(report_page([run_of(sharing=sharing)])), "spots")
+    assert "not shared" in row
+    assert "+0.0" not in "".join(row)
+    nobody = sharing.assign(shared=False)
+    page = Parsed(report_page([run_of(sharing=nobody)]))
+    (row,) = rows_named(page, "spots")
+    assert "not shared" not in row
+    assert page.said.count("nothing is shared") == 1

@@ -219,8 +219,10 @@ def show_outcome(console: Console, outcome: Outcome, out: Path) -> None:
     """Print the scores, the solver's report and where the run is."""
     if outcome.means is not None:
         console.print(group_table(outcome.means, title=f"Scores on {outcome.on}"))
-    found = {} if outcome.sharing is None else {"sharing": outcome.sharing}
-    console.print(figures_table({**summary_lines(outcome.report), **found}))
+    lines = summary_lines(outcome.report)
+    if outcome.sharing is not None:  # of a search, the solver's other figures are in the run
+        lines = {"sharing": outcome.sharing, "status": lines["status"]}
+    console.print(figures_table(lines))
     for warning in (*outcome.wary, *([] if outcome.zero is None else [outcome.zero])):
         say_warning(warning)
     console.print(f"\nrun folder -> {shown_path(out)}")

@@ -24,6 +24,7 @@ from proxmtl.report.page_tables import (
 )
 from proxmtl.report.searches import search_charts
 from proxmtl.report.sharing_section import add_changes
+from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
     from proxmtl.report.runs import Model, ReportedRun
@@ -209,6 +210,8 @@ def _convergence(page: Page) -> None:
                 )
                 called = page.called(run, title if alone else f"{name}, {title}")
                 caption = "The ring is the point that was returned." if ends else ""
+                if run.search is not None:
+                    caption += " Passes count from the beginning of the search."
                 section.figures.append(page.figure(called, caption, chart))
         section.figures += _epochs(page, run)
     if section.figures or section.text:
@@ -249,12 +252,24 @@ def _epochs(page: Page, run: ReportedRun) -> list[Figure]:
     return found
 
 
+def _given_up(run: ReportedRun) -> str:
+    """Say how many candidates of a search have no point in its charts."""
+    table = run.search
+    if table is None or "mean" not in table:
+        return ""
+    number = int(table["mean"].isna().sum())
+    if not number:
+        return ""
+    has = agree(number, "was given up early and has", "were given up early and have")
+    return f" {counted(number, 'candidate')} {has} no point."
+
+
 def _search(page: Page) -> None:
     section = Section("search", "Search of strengths", side_by_side=True)
     for run in page.runs:
         for title, chart, ringed in search_charts(run):
             ring = "The ring has the best score. " if ringed else ""
-            caption = f"{ring}Bars are standard errors."
+            caption = f"{ring}Bars are standard errors.{_given_up(run)}"
             section.figures.append(page.figure(page.called(run, title), caption, chart))
     if section.figures:
         page.sections.append(section)

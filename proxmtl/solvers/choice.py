@@ -57,7 +57,11 @@ TABLE = {
 
 FASTER = 4
 """Operations of a Gram matrix in the time of one of a pass."""
-LONGER = 4
+ASIDE = 1e7
+"""Operations of a Gram matrix in the time that an accelerated step takes beside its pass."""
+A_LABEL = 700
+"""The same of each label: its loss, at two points."""
+LONGER = 6
 """Typical number of accelerated steps on correlated features, relative to that of the table."""
 
 
@@ -147,13 +151,15 @@ def _shape(problem: Problem, weights: Tensor) -> str:
 def _allowance(problem: Problem) -> float:
     """Passes of Gram matrices that take as long as typical accelerated steps.
 
-    If working sets turn out to be large, the solve then takes about twice as long as with
-    accelerated steps alone.
+    On small problems these are mostly what they do beside their passes. If working sets turn out to
+    be large, the solve then takes about twice as long as with accelerated steps alone.
     """
     assert isinstance(problem.design, SharedDesign)
     weights = problem.design.split(problem.zeros())[0]
     steps = TABLE[_shape(problem, weights)].iterations
-    return FASTER * steps * (LONGER if are_correlated(problem.design) else 1)
+    labels = math.prod(problem.data.shape)
+    beside = (ASIDE + A_LABEL * labels) / (4 * labels * len(weights))
+    return (FASTER + beside) * steps * (LONGER if are_correlated(problem.design) else 1)
 
 
 def _is_large(problem: Problem, weights: Tensor) -> bool:

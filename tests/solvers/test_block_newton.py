@@ -373,7 +373,7 @@ def test_it_is_the_default_where_small_working_sets_are_cheap():
         result = pm.minimize(problem)
         assert result.solver == "BlockNewton"
         assert result.status is pm.Status.CONVERGED
-    # where each of several tasks needs matrices of its own, on many correlated features only
+    # where each of several tasks needs matrices of its own, on correlated features only
     for loss, missing in ((pm.Logistic(), 0.0), (pm.Squared(), 0.2)):
         for penalty in ("rows", "elastic net"):
             many = dense(PENALTIES[penalty], loss, missing=missing, n=400, d=600)
@@ -381,8 +381,18 @@ def test_it_is_the_default_where_small_working_sets_are_cheap():
             X = many.design.X + 3 * many.design.X[:, :1]
             common = many.on(pm.SharedDesign(X, intercept=True))
             assert isinstance(choose(common).solver, BlockNewton)
+            # few features, too: what steps do beside their products counts for both
             few = pm.SharedDesign(X[:, :30], intercept=True)
+            assert isinstance(choose(many.on(few)).solver, BlockNewton)
+            few = pm.SharedDesign(many.design.X[:, :30], intercept=True)
             assert isinstance(choose(many.on(few)).solver, pm.FISTA)
+
+
+@pytest.mark.parametrize(("n", "d", "taken"), [(500, 64, "FISTA"), (200, 500, "BlockNewton")])
+def test_a_single_task_takes_it_where_accelerated_steps_are_many(n, d, taken):
+    X, Y = classification(n, d, 1, seed=3)
+    problem = pm.Problem(pm.Logistic(), pm.SharedDesign(X), pm.Targets.from_labels(Y), pm.L1(2.0))
+    assert type(choose(problem).solver).__name__ == taken
 
 
 @pytest.mark.parametrize("backend", ["naive", "torch", "triton"])

@@ -53,7 +53,7 @@ def test_it_is_found_once():
 
 
 def test_more_gram_matrices_are_allowed_on_correlated_features():
-    X, Y = classification(200, 100, 1, seed=3)
+    X, Y = classification(200, 500, 1, seed=3)
     allowed = []
     for features in (X, X + 3 * X[:, :1]):
         design = pm.SharedDesign(features, intercept=True)

@@ -88,7 +88,10 @@ def predict(
     opened = open_run(run)
     model = getattr(opened, "model", None)
     if probabilities and not hasattr(model, "calibration_"):
-        why = "its model is not calibrated (fit --auto, the default on images, calibrates one); give --scores"
+        why = (
+            "its model is not calibrated (fit --auto, the default on images, calibrates one); give "
+            "--scores"
+        )
         if opened.real:
             why = "its attributes are real numbers; leave out --probabilities"
         raise InputError(run, f"has no probabilities: {why}.")

@@ -263,6 +263,8 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         self._check_form(samples)
         names = self._resolve_names(y)
         labels = self._read(y, names, classes=classes, warm=warm)
+        if isinstance(labels, PairLabels) and not self.takes_pairs:
+            labels = labels.dense()
         check_consistent_length(samples.X, labels.numbers)
         if warm and len(self.coef_) != labels.numbers.shape[1]:
             raise ValueError(
@@ -292,11 +294,6 @@ class LinearModel(FieldsAsParameters, BaseEstimator):  # type: ignore[misc]  # n
         """Raise if the fit does not take labels of some pairs only, of a sparse matrix."""
         if not isinstance(labels, PairLabels):
             return
-        if not self.takes_pairs:
-            raise UnsupportedError(
-                f"{type(self).__name__}: takes no sparse matrix of known labels; give them dense, "
-                "NaN for missing, or take an estimator without cross-validation."
-            )
         if sparse.issparse(X.X):
             raise UnsupportedError(
                 "X and Y are sparse, and labels of a sparse matrix need dense features; give "

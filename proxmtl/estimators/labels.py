@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxmtl.label_arrays import SparseLabels
+from proxmtl.machine import check_memory
 from proxmtl.numerics import column_moments
 from proxmtl.targets import ClassWeight, Coding
 
@@ -19,6 +20,8 @@ Array = NDArray[np.float64]
 
 MAD = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
+TABLE_BYTES = 120
+"""Of each label of a table: it, copies of it, and float32 scores of some twenty candidates."""
 TIES = 1e-12
 """Relative rounding error of sums of weights."""
 
@@ -185,6 +188,25 @@ class PairLabels(EncodedLabels):
     """
 
     numbers: SparseLabels  # type: ignore[assignment]
+
+    def dense(self) -> EncodedLabels:
+        """The same labels as a table with NaN where there is none.
+
+        Raises
+        ------
+        ValueError
+            If a search on it would take more memory than is free.
+        """
+        N, M = self.numbers.shape
+        check_memory(
+            TABLE_BYTES * N * M,
+            f"Y has {self.numbers.size:,} labels of {N:,} x {M:,}, which a cross-validation takes "
+            "as a table; it and the scores of the candidates",
+            "take fewer rows or attributes, or an estimator without cross-validation",
+        )
+        table = np.full((N, M), np.nan)
+        table[self.numbers.rows, self.numbers.tasks] = self.numbers.values
+        return EncodedLabels(table, coding=self.coding, classes=self.classes)
 
     def part(self, rows: Any, columns: Any = slice(None)) -> PairLabels:
         """Labels of some rows, of ascending numbers, and all attributes."""

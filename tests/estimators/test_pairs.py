@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 
-from proxmtl import LassoClassifier, LatentMTLClassifier
+from proxmtl import LassoClassifier, LatentMTLClassifier, machine
 from proxmtl.estimators import (
     GroupLassoClassifier,
     L21Classifier,
@@ -14,7 +15,9 @@ from proxmtl.estimators import (
     SharedPlusOwnClassifierCV,
     SharedPlusOwnRegressor,
     SingleTaskClassifier,
+    SingleTaskClassifierCV,
     SingleTaskRegressor,
+    SingleTaskRegressorCV,
 )
 from proxmtl.io import open_shards
 from proxmtl.regularizers import UnsupportedError
@@ -119,8 +122,6 @@ def test_what_is_not_clear_or_not_served_raises():
         model.fit(X, beside)
     with pytest.raises(UnsupportedError, match="need dense features"):
         model.fit(sparse.csr_matrix(X), pairs)
-    with pytest.raises(UnsupportedError, match="LatentMTLClassifierCV: takes no sparse matrix"):
-        LatentMTLClassifierCV().fit(X, pairs)
     with pytest.raises(UnsupportedError, match="'auto' compares all labels"):
         GroupLassoClassifier(groups="auto", strength=0.1).fit(X, pairs)
     with pytest.raises(ValueError, match="one weight a sample"):
@@ -139,3 +140,25 @@ def test_pairs_are_scored_at_the_thresholds_of_the_model():
     model = SharedPlusOwnClassifierCV(threshold=0.99).fit(X, Y)
     score = model.score(X, Y)
     assert model.score(X, stored(Y)) == pytest.approx(score, abs=rounding(1.0))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SingleTaskClassifierCV(cv=3, random_state=0),
+        SharedPlusOwnClassifierCV(cv=3, random_state=0),
+        LatentMTLClassifierCV(cv=3, random_state=0, max_passes=40),
+        SingleTaskRegressorCV(cv=3, random_state=0),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_searches_take_pairs_as_a_table(model, monkeypatch):
+    X, Y, weights = table()
+    found = clone(model).fit(X, stored(Y), weights)
+    wanted = clone(model).fit(X, Y, weights)
+    np.testing.assert_array_equal(found.coef_, wanted.coef_)
+    assert found.score(X, stored(Y)) == pytest.approx(wanted.score(X, stored(Y)), abs=rounding(1.0))
+    monkeypatch.setattr(machine, "available_memory", lambda: 119 * Y.size)
+    with pytest.raises(ValueError, match=r"labels of 120 x 6, which a cross-validation takes as"):
+        clone(model).fit(X, stored(Y))

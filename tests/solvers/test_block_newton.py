@@ -388,13 +388,6 @@ def test_it_is_the_default_where_small_working_sets_are_cheap():
             assert isinstance(choose(many.on(few)).solver, pm.FISTA)
 
 
-@pytest.mark.parametrize(("n", "d", "taken"), [(500, 64, "FISTA"), (200, 500, "BlockNewton")])
-def test_a_single_task_takes_it_where_accelerated_steps_are_many(n, d, taken):
-    X, Y = classification(n, d, 1, seed=3)
-    problem = pm.Problem(pm.Logistic(), pm.SharedDesign(X), pm.Targets.from_labels(Y), pm.L1(2.0))
-    assert type(choose(problem).solver).__name__ == taken
-
-
 @pytest.mark.parametrize("backend", ["naive", "torch", "triton"])
 def test_it_is_not_the_default_without_compiled_loops(backend, monkeypatch):
     problem = dense(pm.L21(1.5), pm.Squared(), missing=0.0)

@@ -211,3 +211,10 @@ def test_passes_are_limited_by_the_default_rule():
 def arrays():
     X = torch.randn(30, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     return X, X[:, :2] > 0
+
+
+@pytest.mark.parametrize(("n", "d", "taken"), [(500, 64, "FISTA"), (200, 500, "BlockNewton")])
+def test_a_single_task_takes_gram_matrices_where_accelerated_steps_are_many(n, d, taken):
+    X, Y = classification(n, d, 1, seed=3)
+    problem = pm.Problem(pm.Logistic(), pm.SharedDesign(X), pm.Targets.from_labels(Y), pm.L1(2.0))
+    assert type(choose(problem).solver).__name__ == taken

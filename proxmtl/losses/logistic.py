@@ -13,13 +13,30 @@ from proxmtl.losses.quadratic import rounding_of_scores, within
 
 __all__ = ["Logistic"]
 
-SMALL = 0.5
+# Gauss-Jacobi on [0, 1] with weight 1 - s: the largest move of a score for which a rule's relative
+# error is below 1e-10, as the second derivative is analytic up to a distance of pi; nodes, factors
+RULES = (
+    (0.025, ((0.15505102572168217, 0.318041381743977), (0.6449489742783179, 0.181958618256023))),
+    (
+        0.18,
+        (
+            (0.08858795951270394, 0.2009319137389596),
+            (0.40946686444073477, 0.2292411063595862),
+            (0.787659461760847, 0.06982697990145417),
+        ),
+    ),
+    (
+        0.5,
+        (
+            (0.057104196114517725, 0.13550691343148852),
+            (0.2768430136381238, 0.2034645680102711),
+            (0.5835904323689168, 0.12984754760823233),
+            (0.8602401356562195, 0.031180970950008085),
+        ),
+    ),
+)
+SMALL = RULES[-1][0]
 """Moves of a score up to this have their Bregman distance from quadrature."""
-
-# Gauss-Jacobi on [0, 1] with weight 1 - s; relative error below 1e-10 for moves up to SMALL, since
-# the second derivative is analytic up to a distance of pi
-NODES = (0.057104196114517725, 0.2768430136381238, 0.5835904323689168, 0.8602401356562195)
-FACTORS = (0.13550691343148852, 0.2034645680102711, 0.12984754760823233, 0.031180970950008085)
 
 
 @dataclass(frozen=True)
@@ -58,23 +75,30 @@ class Logistic(Loss):
         """
         del labels
         move = new - old
-        small = move.abs() <= SMALL
-        short = torch.where(small, move, 0.0)
-        mean = torch.zeros_like(old)
-        for node, factor in zip(NODES, FACTORS, strict=True):
-            mean.add_(_second(torch.add(old, short, alpha=node)), alpha=factor)
-        terms = mean * short.square()
-        if not bool(small.all()):
-            sign = torch.where(old < 0, -1.0, 1.0).to(old)
-            start, step = sign * old, sign * move
-            far = logsigmoid(start) - logsigmoid(sign * new) + step * torch.sigmoid(-start)
-            terms = torch.where(small, terms, far)
-        return terms
+        size = move.abs()
+        largest = float(size.max()) if size.numel() else 0.0
+        for limit, rule in RULES:
+            if largest <= limit:
+                return _quadrature(old, move, rule)
+        small = size <= SMALL
+        near = _quadrature(old, torch.where(small, move, 0.0), RULES[-1][1])
+        sign = torch.where(old < 0, -1.0, 1.0).to(old)
+        start, step = sign * old, sign * move
+        far = logsigmoid(start) - logsigmoid(sign * new) + step * torch.sigmoid(-start)
+        return torch.where(small, near, far)
 
     def bregman_error(self, scores: Tensor, weights: Tensor, value: float) -> float:
         """Only the scores' own rounding is left: second order in the machine precision."""
         del value
         return rounding_of_scores(scores, weights, self.curvature_bound)
+
+
+def _quadrature(old: Tensor, move: Tensor, rule: tuple[tuple[float, float], ...]) -> Tensor:
+    """Bregman distances of short moves."""
+    mean = torch.zeros_like(old)
+    for node, factor in rule:
+        mean.add_(_second(torch.add(old, move, alpha=node)), alpha=factor)
+    return mean * move.square()
 
 
 def _second(scores: Tensor) -> Tensor:

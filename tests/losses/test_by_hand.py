@@ -54,7 +54,9 @@ def test_logistic_keeps_the_digits_of_losses_far_below_one():
 
 
 @pytest.mark.parametrize("start", [-30.0, -3.0, -0.2, 0.0, 0.7, 12.0])
-@pytest.mark.parametrize("move", [1e-7, -1e-3, 0.1, -0.49, 0.51, -2.0, 25.0])
+@pytest.mark.parametrize(
+    "move", [1e-7, -1e-3, 0.0249, 0.1, -0.0251, 0.179, -0.181, -0.49, 0.51, -2.0, 25.0]
+)
 def test_logistic_bregman_has_ten_digits(start, move):
     from decimal import Decimal, getcontext
 
@@ -69,6 +71,18 @@ def test_logistic_bregman_has_ten_digits(start, move):
     assert float(found) == pytest.approx(float(exact), rel=1e-9, abs=0)
     found = Logistic().bregman(-reals(float(new)), -reals(start), reals(-1))
     assert float(found) == pytest.approx(float(exact), rel=1e-9, abs=0)
+
+
+def test_logistic_bregman_of_short_and_long_moves_together_is_that_of_each():
+    moves = reals(1e-6, -0.02, 0.15, 0.45, -0.6, 9.0)
+    old, labels = torch.linspace(-4, 4, 6, dtype=torch.float64), torch.ones(6, dtype=torch.float64)
+    together = Logistic().bregman_terms(old + moves, old, labels)
+    alone = [
+        Logistic().bregman_terms(z + d, z, labels[:1])
+        for z, d in zip(old.split(1), moves.split(1), strict=True)
+    ]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-9, atol=0)
+    assert len(Logistic().bregman_terms(old[:0], old[:0], labels[:0])) == 0
 
 
 def test_squared():

@@ -46,7 +46,7 @@ from proxmtl.io.run_folder import replaced_model
 from proxmtl.io.seal import seal_folder
 from proxmtl.latent import LatentMTL
 from proxmtl.latent.strengths import RelativeStrengths
-from proxmtl.report.cautions import few_positives
+from proxmtl.report.cautions import few_positives, too_good
 from proxmtl.report.tables import group_table
 from proxmtl.sources import Source, sources_read
 from proxmtl.wording import counted
@@ -296,6 +296,8 @@ def _train(
     console.print(group_table(means, title=f"Scores on {on}"))
     joint = request.solved.single_task is None
     console.print(summary(trainer.history, trainer.chosen, joint=joint), soft_wrap=True)
+    if not len(test):
+        say_warning(too_good(on))
     _say_what_to_doubt(trainer, table.names, table.labels[test])
     console.print(f"\nrun folder -> {shown_path(out)}")
     parts.tell(out, "the same command without --force" if force else "the same command")

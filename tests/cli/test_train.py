@@ -139,6 +139,7 @@ def test_variants_train(program, photos, options):
     assert code == 0, err
     assert len(objectives(photos / "cnn")) == (1 if "--frozen" in options else 3)
     assert ("training images" in out) == ("--holdout" in options)
+    assert ("which the model was fitted on: they are too good" in err) == ("--holdout" in options)
     assert ("joint" in out) == ("--single-task" not in options)
     assert ("relative gap" in out) == ("--single-task" in options)
     assert bool(re.search(r"objective [\d.e-]+ -> ", out)) == ("--frozen" not in options)

@@ -107,7 +107,7 @@ def extract(
         progress(done, total)
     for batch in decode(images, backbone.input_size, fit, batch_size, workers=workers):
         rows = slice(done, done + len(batch.rows))
-        features[..., rows, :] = finite_features(backbone, batch.pixels, done, batch_size)
+        features[..., rows, :] = finite_features(backbone, batch.pixels, batch.rows, batch_size)
         done += len(batch.rows)
         if progress is not None:
             progress(done, total)
@@ -154,7 +154,7 @@ def extract_to_file(
         Replace features and names that are there, and start over where the part that is there
         can't be gone on with, instead of raising.
     known
-        Features of some of the images, which are taken as they are.
+        Features of some of the images by one network, which are taken as they are.
 
     Returns
     -------
@@ -295,6 +295,8 @@ def _check_ids(ids: Sequence[str], n_images: int) -> None:
 
 def _check_known(known: KnownRows, network: FeatureNetwork, n_images: int) -> None:
     """Raise if features that are there can't be those of these images."""
+    if network.n_members is not None:
+        raise ValueError(f"known: {network.name} holds several networks; give none for these.")
     shape, rows = feature_shape(network, n_images), (len(known.place), *known.features.shape[1:])
     if rows != shape:
         raise ValueError(

@@ -89,7 +89,7 @@ def compare(
 
 def _without_intervals(scores: "pd.DataFrame") -> list[str]:
     """Say which models have differences without an interval, and why."""
-    from proxmtl.report.verdict import some
+    from proxmtl.report.names import some
 
     first = scores["model"].iloc[0]
     why = {

@@ -219,30 +219,28 @@ def extract_images(
             progress(so_far, total)
 
         try:
-            return extract_to_file(
-                found.images,
-                network,
-                out,
-                ids=found.ids,
-                batch_size=options.batch_size or SMALL,
-                fit=fit,
-                skip_corrupt=options.skip_corrupt,
-                fresh=fresh,
-                workers=options.workers or 0,
-                progress=after,
-                known=known,
-            )
-        except BaseException as error:
-            if not keeps:
-                error.__notes__ = []  # they say what is kept
-            if isinstance(error, InputError) or not isinstance(
-                error, (ValueError, FileNotFoundError)
-            ):
-                raise
+            with contextlib.nullcontext() if keeps else _nothing_kept():
+                return extract_to_file(
+                    found.images,
+                    network,
+                    out,
+                    ids=found.ids,
+                    batch_size=options.batch_size or SMALL,
+                    fit=fit,
+                    skip_corrupt=options.skip_corrupt,
+                    fresh=fresh,
+                    workers=options.workers or 0,
+                    progress=after,
+                    known=known,
+                )
+        except InputError:
+            raise
+        except (ValueError, FileNotFoundError) as error:
             failed = error
     fit, done = chosen_fit(network, fit), done or 0
     reasons = []
-    with keeping(lambda _: str(failed)), item_progress("Looking for others", "images") as progress:
+    said = " ".join([str(failed), *getattr(failed, "__notes__", ())])
+    with keeping(lambda _: said), item_progress("Looking for others", "images") as progress:
         total = len(found.ids)
         options_of = {"names": found.ids, "start": done, "workers": options.workers or 0}
         looked = undecodable(found.images, network.input_size, fit, **options_of)
@@ -263,6 +261,16 @@ def extract_images(
         f"{len(reasons)} of {counted(total, 'image')} are missing or can't be decoded: "
         f"{shown}{more} Repair them, or leave them out with --skip-corrupt.{kept}"
     ) from failed
+
+
+@contextlib.contextmanager
+def _nothing_kept() -> Iterator[None]:
+    """Drop the notes of an extraction on what ends it: they say what is kept of the features."""
+    try:
+        yield
+    except BaseException as end:
+        end.__notes__ = []
+        raise
 
 
 def embed_again(

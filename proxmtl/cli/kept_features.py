@@ -16,10 +16,11 @@ from proxmtl.cli.console import say_note
 from proxmtl.cli.progress import item_progress
 from proxmtl.io import InputError, ids_sidecar
 from proxmtl.io.beside import check_features, seal_beside
+from proxmtl.io.identity import fingerprint
 from proxmtl.io.seal import entry_of, read_sealed, write_sealed
 from proxmtl.io.tables import read_ids
 from proxmtl.sources import Source, sources_read
-from proxmtl.wording import counted
+from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -243,32 +244,51 @@ def check_replaced(path: Path, made: Mapping[str, Any], images: Mapping[str, str
     known = _known_of(path) or {}
     if not (path.exists() and known.get("sha256")):
         return
-    if not made.items() <= known.items():
+    anew = "give another file as --features, or --force, which computes all of them anew."
+    differ = {key for key, value in made.items() if known.get(key) != value}
+    if "format" in differ:
+        raise InputError(path, f"holds features of another version of proxmtl; {anew}")
+    if differ:
         raise InputError(
-            path,
-            "holds features that another network made, or in another way (--fit); give another "
-            "file as --features, or --force, which makes all of them anew.",
+            path, f"holds features that another network made, or in another way (--fit); {anew}"
         )
-    differences = "; ".join(image_differences(known[IMAGES], images)) or "their order differs"
+    if not _is_whole(path, (), skip=True, sha256=known["sha256"]):
+        raise InputError(
+            path, f"is not as it was written, or has lost {seal_beside(path).name}; {anew}"
+        )
+    lacking = len(images) - len(np.load(path, mmap_mode="r"))
+    what = "; ".join(image_differences(known[IMAGES], images))
+    if what:
+        what = f"of other images: {what}"
+    elif known[ORDER] != fingerprint(list(images)):
+        what = "of these images in another order"
+    else:
+        what = f"without those of {counted(lacking, 'image')} that --skip-corrupt left out"
     raise InputError(
         path,
-        f"holds features of other images: {differences}. With --force it is brought up to date "
-        "(features of images that are the same are kept), or give another file as --features.",
+        f"holds features {what}. With --force it is brought up to date (features of images that "
+        "are the same are kept), or give another file as --features.",
     )
 
 
 def image_differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Say which images are new, which have changed and which are gone, by their signatures."""
+    """Say which images are new, which may have changed and which are gone, by signatures."""
     parts = (
-        ("lacked before", [name for name in now if name not in before]),
-        ("changed since", [name for name in now if before.get(name, now[name]) != now[name]]),
-        ("no longer asked for", [name for name in before if name not in now]),
+        (("is new", "are new"), [name for name in now if name not in before]),
+        (
+            ("has another size or time", "have another size or time"),
+            [name for name in now if before.get(name, now[name]) != now[name]],
+        ),
+        (
+            ("is no longer among them", "are no longer among them"),
+            [name for name in before if name not in now],
+        ),
     )
     found = []
-    for what, names in parts:
+    for words, names in parts:
         if names:
             first = f"{names[0]!r}" if len(names) == 1 else f"the first is {names[0]!r}"
-            found.append(f"{counted(len(names), 'image')} {what} ({first})")
+            found.append(f"{counted(len(names), 'image')} {agree(len(names), *words)} ({first})")
     return found
 
 

@@ -129,4 +129,4 @@ def _spelling(missing: Sequence[str], unused: Sequence[str]) -> str:
             return f", or check the spelling: is {near!r} the column of {name!r}?"
     more = f" and {len(unused) - NAMED} more" if len(unused) > NAMED else ""
     listed = ", ".join(map(repr, unused[:NAMED]))
-    return f", or check the spelling: columns of no attribute are {listed}{more}."
+    return f", or check the spelling: the model has no attribute {listed}{more}."

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
+    from numpy.typing import NDArray
     from rich.console import Console
 
     from proxmtl.cli.inputs import LabelledSamples
@@ -173,26 +174,26 @@ def write_fitted(
             "fitted_rows.npy",
             lambda: write_fitted_rows(folder, _rows(data.X, train), names),
         )
-    few = few_positives(data.names, numbers_by_attribute(data.Y[test])[0]) if len(test) else []
-    few += few_fitted(data.names, *numbers_by_attribute(data.Y[train]))
-    if not len(test):
-        few.insert(0, too_good(on))
-    elif scores and not isinstance(known, SparseLabels):
-        few += _never_yes(model, data.names, scores[0], known)
+    positives = numbers_by_attribute(data.Y[scored])[0]
+    wary = few_positives(data.names, positives) if len(test) else []
+    wary += few_fitted(data.names, *numbers_by_attribute(data.Y[train]))
+    if scores and not len(test):
+        wary.insert(0, too_good(on))
+    elif scores:
+        # those without weights get a warning of their own
+        silent = (positives > 0) & model.coef_.any(axis=1) & ~_said(scores[0], known)
+        wary += never_yes(data.names, silent, model.get_params(deep=False))
     zero = _zero(model, data.names, config)
-    return Outcome(means, on, report, _sharing(model), zero, tuple(few))
+    return Outcome(means, on, report, _sharing(model), zero, tuple(wary))
 
 
-def _never_yes(model: LinearModel, names: Sequence[str], scores: Any, known: Any) -> list[str]:
-    """Of attributes that have weights; those without get a warning of their own."""
-    live = np.flatnonzero(model.coef_.any(axis=1))
-    labels = known
-    if sparse.issparse(known):
-        dense = known.toarray()
-        labels = np.where(dense == 0, np.nan, dense)
-    called = [names[int(m)] for m in live]
-    chosen = hasattr(model, "sharing_")
-    return never_yes(called, scores[:, live], labels[:, live], chosen=chosen)
+def _said(scores: Any, known: Any) -> NDArray[np.bool_]:
+    """Attributes for which some row that has a label is called a yes, (M,)."""
+    if not isinstance(known, SparseLabels):
+        return ((scores > 0) & ~np.isnan(known)).any(axis=0)
+    said = np.zeros(known.shape[1], np.bool_)
+    said[known.tasks[scores > 0]] = True
+    return said
 
 
 def _rows(X: Any, rows: Any) -> Any:

@@ -57,14 +57,16 @@ def check_inputs(run: Path, record: dict[str, Any]) -> None:
             )
         found = _source_of(path, source["sha256"], record["options"])
         if (found.bytes, found.sha256) != (source["bytes"], source["sha256"]):
-            which = _changed_images(path, made) if path.is_dir() and made.name else ""
+            which = ""
+            if path.is_dir() and made.name:
+                which = _changed_images(path, made, source["sha256"])
             raise InputError(
                 path, f"is not what {run} was made of: its contents differ{which}; put those back."
             )
 
 
-def _changed_images(path: Path, features: Path) -> str:
-    """Say which images differ from those that features were made of; blank: not known."""
+def _changed_images(path: Path, features: Path, sha256: str) -> str:
+    """Say which images may differ from those that features were made of; blank: not known."""
     from proxmtl.backbones.data import find_images  # noqa: PLC0415 - heavy
     from proxmtl.cli.kept_features import (  # noqa: PLC0415 - heavy
         IMAGES,
@@ -72,12 +74,16 @@ def _changed_images(path: Path, features: Path) -> str:
         record_of,
         signatures,
     )
+    from proxmtl.cli.skipped_images import present_images  # noqa: PLC0415 - heavy
 
     try:
-        before = read_sealed(record_of(features), "")[IMAGES]
-    except (InputError, KeyError, OSError):  # the features are gone, or another run's
+        record = read_sealed(record_of(features), "")
+        if record["source"][-1] != sha256:
+            return ""  # made of other images since
+        present, _ = present_images(path, find_images(path, list(record[IMAGES]), missing_ok=True))
+    except (InputError, KeyError, OSError):  # features or images are gone
         return ""
-    found = image_differences(before, signatures(find_images(path, list(before), missing_ok=True)))
+    found = image_differences(record[IMAGES], signatures(present))
     return f" ({'; '.join(found)})" if found else ""
 
 
@@ -115,22 +121,21 @@ def same_model(first: Path, second: Path) -> str:
     manifests = [read_manifest(run) for run in (first, second)]
     if manifests[0].entries[ARRAYS_FILE] == manifests[1].entries[ARRAYS_FILE]:
         return f"the model of {second} has the same bits as that of {first}"
-    arrays = [load(manifest.read(ARRAYS_FILE)) for manifest in manifests]
+    one, other = (load(manifest.read(ARRAYS_FILE)) for manifest in manifests)
     worst, choices = 0.0, []
-    for name, a in arrays[0].items():
-        b = arrays[1].get(name)
-        if b is None or a.shape != b.shape:
+    for name in {**one, **other}:
+        if name not in one or name not in other or one[name].shape != other[name].shape:
             return f"the models of {first} and {second} differ: {name} has another shape"
-        if a.dtype == bool:
-            other = int(np.count_nonzero(a != b))
-            if other:
-                choices.append(f"{other} of {a.size} in {name.rstrip('_')}")
-            continue
+        a, b = one[name].astype(float), other[name].astype(float)
         # what is not known in both (of an attribute that could not be scored) is no difference
-        both = ~(np.isnan(a) & np.isnan(b))
-        scale = float(np.nanmax(np.abs(a), initial=0.0)) or 1.0
-        apart = np.nan_to_num(np.abs(a[both] - b[both]), nan=np.inf)
-        worst = max(worst, float(apart.max(initial=0.0)) / scale)
+        apart = ~((a == b) | (np.isnan(a) & np.isnan(b)))
+        if one[name].dtype == bool:
+            if apart.any():
+                choices.append(f"{apart.sum()} of {a.size} in {name.rstrip('_')}")
+            continue
+        scale = np.abs(a[np.isfinite(a)]).max(initial=0.0) or 1.0
+        distance = np.nan_to_num(np.abs(a[apart] - b[apart]), nan=np.inf)
+        worst = max(worst, float(distance.max(initial=0.0)) / float(scale))
     chosen = f", and in what they chose: {', '.join(choices)}" if choices else ""
     return (
         f"the models of {first} and {second} differ, by at most {worst:.1g} of the largest "

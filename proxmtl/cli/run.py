@@ -155,7 +155,7 @@ def sharing_line(sharing: NDArray[np.bool_], report: pd.DataFrame | None) -> str
     gains = report["gain"].to_numpy()[sharing]
     known = gains[np.isfinite(gains)]
     if not len(known):  # labels of yes are too few to be in several folds
-        return f"{number}; what that gains could be scored for none of them"
+        return f"{number}; the gain could be scored for none of them"
     clear = len(clear_gains(report))
     of = "" if len(known) == len(gains) else f" of the {len(known)} that could be scored"
     gain = round(100 * float(known.mean()), 1) + 0.0

@@ -206,7 +206,13 @@ class PairLabels(EncodedLabels):
         )
         table = np.full((N, M), np.nan)
         table[self.numbers.rows, self.numbers.tasks] = self.numbers.values
-        return EncodedLabels(table, coding=self.coding, classes=self.classes)
+        return EncodedLabels(
+            table,
+            weights=self.weights,
+            coding=self.coding,
+            class_weight=self.class_weight,
+            classes=self.classes,
+        )
 
     def part(self, rows: Any, columns: Any = slice(None)) -> PairLabels:
         """Labels of some rows, of ascending numbers, and all attributes."""

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxmtl.report.verdict import out_of, some
+from proxmtl.report.names import out_of, some
 from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -72,11 +72,14 @@ def run_warnings(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> list[str]:
         found.append(without_weights(run.dead, len(run.names), chosen=chosen))
     if run.metrics and not run.held_out_metrics:
         found.append(too_good(run.scored_on))
-    skipped = int(run.config.get("images", {}).get("skipped", 0))
+    images = run.config.get("images", {})
+    named = images.get("skipped_images") or run.config.get("skipped") or []  # of a training
+    skipped = max(len(named), images.get("skipped", 0))
     if skipped:
+        where = "; config.json names them" if named else ""
         found.append(
             f"{counted(skipped, 'image')} {agree(skipped, 'was', 'were')} left out, missing or not "
-            "to be decoded; config.json names them."
+            f"to be decoded{where}."
         )
     if not run.metrics:
         found.append("The folder has no metrics_by_attribute.csv: the model could not be scored.")
@@ -87,10 +90,11 @@ def run_warnings(run: ReportedRun, tables: Sequence[pd.DataFrame]) -> list[str]:
         fitted = table["fitted_positives"].to_numpy(float), table["fitted_labels"].to_numpy(float)
         found += few_fitted(names, fitted[0], fitted[1] - fitted[0])
     if run.held_out is not None and len(run.metrics) == 1:
-        live = [m for m, name in enumerate(run.names) if name not in set(run.dead)]
-        part = run.held_out.of(live)
-        called = [str(run.names[m]) for m in live]
-        found += never_yes(called, part.scores, part.labels, chosen=run.sharing is not None)
+        said = ((run.held_out.scores > 0) & np.isfinite(run.held_out.labels)).any(axis=0)
+        there = (run.held_out.labels > 0).any(axis=0)
+        live = np.array([name not in set(run.dead) for name in run.names])
+        parameters = run.config.get("parameters", {})
+        found += never_yes(list(run.names), there & live & ~said, parameters)
     left_out = run.config.get("match", {}).get("attributes_left_out") or []
     if left_out:
         found.append(f"Left out of the fit as too rare: {some([str(name) for name in left_out])}.")
@@ -107,7 +111,7 @@ def too_good(scored_on: str) -> str:
 
 
 def never_yes(
-    names: Sequence[str], scores: NDArray[Any], labels: NDArray[Any], *, chosen: bool
+    names: Sequence[str], silent: NDArray[np.bool_], parameters: Mapping[str, Any]
 ) -> list[str]:
     """Say for which attributes a model calls nothing a yes, though some of the labels are.
 
@@ -115,24 +119,23 @@ def never_yes(
     ----------
     names
         Of the M attributes.
-    scores
-        (N, M): above zero is a yes.
-    labels
-        (N, M): above zero is a yes; NaN where not known.
-    chosen
-        Whether thresholds are chosen on probabilities.
+    silent
+        (M,): which they are.
+    parameters
+        Of the model, which tell what would say yes more often.
     """
-    known = np.isfinite(labels)
-    silent = ~((scores > 0) & known).any(axis=0) & ((labels > 0) & known).any(axis=0)
     which = [name for name, it in zip(names, silent, strict=True) if it]
     if not which:
         return []
-    n = len(which)
-    cure = "--threshold f1" if chosen else "--balanced"
+    cure = ""
+    if parameters.get("threshold") == "probability":
+        cure = "; --threshold f1 says yes more often"
+    elif "threshold" not in parameters and parameters.get("class_weight") is None:
+        cure = "; --balanced says yes more often"
     text = (
-        f"The model says yes to none of the scored rows for {out_of(n, len(names))}, though some "
-        f"are: {some(which)}. Its ranking of the rows may still be of use (AP, AUC); "
-        f"{cure} says yes more often."
+        f"The model says yes to none of the scored rows for {out_of(len(which), len(names))}, "
+        f"though some are: {some(which)}. Its ranking of the rows may still be of use (AP, AUC)"
+        f"{cure}."
     )
     return [text]
 

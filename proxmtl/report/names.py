@@ -9,13 +9,17 @@ from rich.cells import cell_len
 from rich.measure import Measurement
 from rich.text import Text
 
+from proxmtl.wording import counted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
-__all__ = ["NameColumn", "distinct_names", "printable"]
+__all__ = ["NameColumn", "distinct_names", "out_of", "printable", "some"]
 
+NAMED = 6
+"""Attributes that a sentence names."""
 NARROWEST = 12
 """Width that a column of names keeps, however narrow the table is."""
 
@@ -26,6 +30,18 @@ def printable(name: str, encoding: str = "utf-8") -> str:
         sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name
     )
     return seen.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def some(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    shown = ", ".join(printable(str(name)) for name in names[:NAMED])
+    rest = len(names) - NAMED
+    return shown if rest <= 0 else f"{shown} and {rest} more"
+
+
+def out_of(count: int, total: int) -> str:
+    """How many of the attributes, in words."""
+    return f"{count} of {counted(total, 'attribute')}"
 
 
 def distinct_names(names: Sequence[str], width: int, encoding: str = "utf-8") -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from proxmtl.report.names import printable
+from proxmtl.report.names import out_of, printable, some
 from proxmtl.wording import agree, counted
 
 if TYPE_CHECKING:
@@ -21,13 +21,8 @@ __all__ = [
     "clear_gains",
     "comparison_sentence",
     "headline",
-    "out_of",
-    "some",
     "verdict",
 ]
-
-NAMED = 6
-"""Attributes that a sentence names."""
 
 
 def percent(value: float) -> str:
@@ -38,13 +33,6 @@ def percent(value: float) -> str:
 def points(value: float) -> str:
     """A difference of shares, with its sign."""
     return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")
-
-
-def some(names: Sequence[str]) -> str:
-    """Some names, and how many more there are."""
-    shown = ", ".join(printable(str(name)) for name in names[:NAMED])
-    rest = len(names) - NAMED
-    return shown if rest <= 0 else f"{shown} and {rest} more"
 
 
 def headline(
@@ -245,11 +233,6 @@ def _structure(run: ReportedRun) -> list[str]:
             f"{sentence}; {100 * zeros:.0f} % of S {'is' if zeros else 'are'} exactly zero."
         )
     return found
-
-
-def out_of(count: int, total: int) -> str:
-    """How many of the attributes, in words."""
-    return f"{count} of {counted(total, 'attribute')}"
 
 
 def _chance(table: pd.DataFrame) -> float:

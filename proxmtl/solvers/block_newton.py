@@ -35,9 +35,9 @@ EVERY = 10
 """Accelerated steps between certificates."""
 STEPS = 8
 """Typical number of Newton steps with a Gram matrix each."""
-ASIDE = 1 << 24
-"""Operations of a Gram matrix in the time that a task's step takes beside it, a millisecond."""
-COMMON = 4
+ASIDE = 1 << 23
+"""Operations of a Gram matrix in the time of a task's step beside it, half a millisecond."""
+COMMON = 6
 """Tasks whose steps take as long as what a step does once for all tasks."""
 
 
@@ -138,9 +138,9 @@ class BlockNewton(WorkingSetNewton[BlockNewtonState]):
     def pays(self, problem: object) -> bool:
         """Whether this solver can take the problem, with compiled loops, within its allowance.
 
-        The smallest working set counts, in typical Newton steps. A problem that needs a Gram matrix
-        of each of several tasks in each step has to have correlated features: on others accelerated
-        steps are few.
+        The smallest working set counts, in typical Newton steps, and what these do beside their
+        Gram matrices. A problem that needs a Gram matrix of each of several tasks in each step has
+        to have correlated features: on others accelerated steps are few.
         """
         if not isinstance(problem, Problem) or self.lacking(problem):
             return False

@@ -57,7 +57,7 @@ TABLE = {
 
 FASTER = 4
 """Operations of a Gram matrix in the time of one of a pass."""
-ASIDE = 1e7
+A_STEP = 1e7
 """Operations of a Gram matrix in the time that an accelerated step takes beside its pass."""
 A_LABEL = 700
 """The same of each label: its loss, at two points."""
@@ -158,7 +158,7 @@ def _allowance(problem: Problem) -> float:
     weights = problem.design.split(problem.zeros())[0]
     steps = TABLE[_shape(problem, weights)].iterations
     labels = math.prod(problem.data.shape)
-    beside = (ASIDE + A_LABEL * labels) / (4 * labels * len(weights))
+    beside = (A_STEP + A_LABEL * labels) / (4 * labels * len(weights))
     return (FASTER + beside) * steps * (LONGER if are_correlated(problem.design) else 1)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from proxmtl.cli.run import sharing_line
 from proxmtl.estimators import SingleTaskClassifierCV, SingleTaskRegressor, load_model, save_model
@@ -129,7 +130,7 @@ def test_what_sharing_gains_is_said_of_what_could_be_scored():
     said = sharing_line(shared, report)
     assert said.startswith("3 of 4 attributes, a clear gain for 1; +1.5 points on average of the 2")
     none = sharing_line(shared, report.assign(gain=nan))
-    assert none == "3 of 4 attributes; what that gains could be scored for none of them"
+    assert none == "3 of 4 attributes; the gain could be scored for none of them"
 
 
 def test_groups_that_change_no_model_are_said_to_serve_the_tables(program):
@@ -149,7 +150,24 @@ def test_a_column_that_no_attribute_has_is_offered_for_one_that_is_missing(progr
     table.rename(columns={"stripes": "strips"}).to_csv(files / "z.csv", index=False)
     assert "is 'strips' the column of 'stripes'?" in program(*evaluate)[2]
     table.rename(columns={"stripes": "tall"}).to_csv(files / "z.csv", index=False)
-    assert "columns of no attribute are 'tall'." in program(*evaluate)[2]
+    assert "the model has no attribute 'tall'." in program(*evaluate)[2]
     table.drop(columns="stripes").to_csv(files / "z.csv", index=False)
     err = program(*evaluate)[2]
     assert "add it (blank cells for missing labels)." in err
+
+
+def test_an_attribute_that_is_never_called_a_yes_is_named_however_labels_are_given(program, files):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 5)).astype(np.float32)
+    Y = np.stack([X[:, 0] > 0, rng.random(200) < 0.15], axis=1)  # the second is noise, and rare
+    np.save(files / "x.npy", X)
+    pd.DataFrame(Y.astype(int), columns=["task 0", "task 1"]).to_csv(files / "y.csv", index=False)
+    sparse.save_npz(files / "y.npz", sparse.csr_matrix(np.where(Y, 1.0, -1.0)))
+    for labels in ("y.csv", "y.npz"):
+        fit = ("fit", "x.npy", "--labels", labels, "--single-task", "0.1", "--out", "run")
+        code, _, err = program(*fit, "--no-report", "--force")
+        assert code == 0
+        assert (
+            "yes to none of the scored rows for 1 of 2 attributes, though some are: task 1" in err
+        )
+        assert "--balanced says yes more often" in err

@@ -114,7 +114,10 @@ def test_features_of_other_images_are_not_replaced_unasked(program, photos, look
     other = [*FIT[:5], "other", *FIT[6:], *mine]
     code, _, err = program(*other)
     assert code == 2
-    assert "mine.npy: holds features of other images: 1 image changed since ('5.png'). With" in err
+    assert (
+        "mine.npy: holds features of other images: 1 image has another size or time ('5.png')."
+        in err
+    )
     assert (photos / "mine.npy").read_bytes() == before
     assert sum(looked_at) == 40
     assert program(*other, "--force")[0] == 0
@@ -176,9 +179,9 @@ def test_images_that_differ_are_named_by_what_became_of_them():
     before = dict.fromkeys(["a", "b", "c"], "1")
     found = image_differences(before, {"a": "1", "b": "2", "d": "1", "e": "1"})
     assert found == [
-        "2 images lacked before (the first is 'd')",
-        "1 image changed since ('b')",
-        "1 image no longer asked for ('c')",
+        "2 images are new (the first is 'd')",
+        "1 image has another size or time ('b')",
+        "1 image is no longer among them ('c')",
     ]
     assert image_differences(before, before) == []
 
@@ -199,3 +202,24 @@ def test_features_stay_until_others_take_their_place(program, photos, looked_at,
     assert code == 0, err
     assert "features of 39 of 40 images are taken from run.features.npy" in err
     assert sum(looked_at) == 41
+
+
+def test_features_of_the_same_images_are_not_said_to_be_of_others(program, photos):
+    mine = ("--features", "mine.npy", *QUICK)
+    (photos / "photos" / "5.png").write_bytes(b"no image")
+    assert program(*FIT, *mine, "--skip-corrupt")[0] == 0
+    code, _, err = program(*FIT, *mine, "--out", "other")
+    assert code == 2
+    assert "holds features without those of 1 image that --skip-corrupt left out." in err
+    table = pd.read_csv(photos / "photos.csv")
+    table[::-1].to_csv(photos / "photos.csv", index=False)
+    _, _, err = program(*FIT, *mine, "--skip-corrupt", "--out", "other")
+    assert "holds features of these images in another order. With --force" in err
+    table.to_csv(photos / "photos.csv", index=False)
+    (photos / "mine.seal.json").unlink()
+    _, _, err = program(*FIT, *mine, "--skip-corrupt", "--out", "other")
+    assert "is not as it was written, or has lost mine.seal.json; give another file" in err
+    record = photos / "mine.source.json"
+    write_sealed(record, {**read_sealed(record, ""), "format": "an earlier one"})
+    _, _, err = program(*FIT, *mine, "--skip-corrupt", "--out", "other")
+    assert "holds features of another version of proxmtl" in err

@@ -60,8 +60,16 @@ def test_changed_images_are_seen(program, photos):
     (photos / "photos" / "3.png").write_bytes((photos / "photos" / "4.png").read_bytes())
     code, _, err = program("rerun", "run", "-o", "again")
     assert code == 2
-    assert "photos: is not what run was made of: its contents differ (1 image changed since " in err
-    assert "('3.png')); put those back." in err
+    assert "photos: is not what run was made of: its contents differ (1 image has another" in err
+    assert "size or time ('3.png')); put those back." in err
+    (photos / "photos" / "5.png").unlink()
+    _, _, err = program("rerun", "run", "-o", "again")
+    assert "('3.png'); 1 image is no longer among them ('5.png')); put those back." in err
+    # the features are of other images by now, and say nothing about those of the run
+    (photos / "photos" / "5.png").write_bytes((photos / "photos" / "4.png").read_bytes())
+    assert program(*CALLS["images"], "-o", "run.new", "--features", "run.features.npy", "--force")
+    _, _, err = program("rerun", "run", "-o", "again")
+    assert "its contents differ; put those back" in err
 
 
 def test_another_environment_is_said_and_a_difference_measured(program, files):
@@ -108,3 +116,12 @@ def test_models_that_differ_in_what_they_chose_are_compared(tmp_path):
     assert "by at most 0.2 of the largest number of an array, and in what they chose" in said
     assert said.endswith(": 1 of 2 in sharing")
     assert "by at most inf of" in same_model(tmp_path / "a", tmp_path / "c")
+    whole = {"codes": np.array([0, 3], np.uint8), "coef_": np.array([np.inf, 1.0])}
+    more = {**whole, "more": np.ones(1)}
+    moved = {"codes": np.array([1, 3], np.uint8), "coef_": np.array([np.inf, 1.0])}
+    for name, each in (("d", whole), ("e", more), ("f", moved)):
+        (tmp_path / name).mkdir()
+        save_file(each, tmp_path / name / ARRAYS_FILE)
+        seal_folder(tmp_path / name)
+    assert "more has another shape" in same_model(tmp_path / "d", tmp_path / "e")
+    assert "by at most 0.3 of" in same_model(tmp_path / "d", tmp_path / "f")

@@ -145,7 +145,7 @@ def test_pairs_are_scored_at_the_thresholds_of_the_model():
 @pytest.mark.parametrize(
     "model",
     [
-        SingleTaskClassifierCV(cv=3, random_state=0),
+        SingleTaskClassifierCV(cv=3, random_state=0, class_weight="balanced"),
         SharedPlusOwnClassifierCV(cv=3, random_state=0),
         LatentMTLClassifierCV(cv=3, random_state=0, max_passes=40),
         SingleTaskRegressorCV(cv=3, random_state=0),
@@ -162,3 +162,15 @@ def test_searches_take_pairs_as_a_table(model, monkeypatch):
     monkeypatch.setattr(machine, "available_memory", lambda: 119 * Y.size)
     with pytest.raises(ValueError, match=r"labels of 120 x 6, which a cross-validation takes as"):
         clone(model).fit(X, stored(Y))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_searches_take_with_pairs_what_they_take_with_tables():
+    X, Y, _ = table()
+    weights = np.random.default_rng(1).random(Y.shape)
+    model = SingleTaskClassifierCV(cv=3, random_state=0)
+    for features, own in ((sparse.csr_matrix(X), None), (X, weights)):
+        found = clone(model).fit(features, stored(Y), own)
+        np.testing.assert_array_equal(found.coef_, clone(model).fit(features, Y, own).coef_)
+    grouped = LatentMTLClassifierCV(groups="auto", cv=3, random_state=0, max_passes=20)
+    assert grouped.fit(X, stored(Y)).coef_.shape == (M, D)

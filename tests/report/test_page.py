@@ -296,19 +296,39 @@ def test_attributes_without_weights_are_named_unless_all_are_without():
 
 
 def test_attributes_that_are_never_called_a_yes_are_named():
-    labels = np.array([[1, 0, 1, 1], [0, 0, 1, np.nan]], float)
-    scores = np.array([[-1, -1, 2, -1], [-2, -3, -1, 5]], float)
-    (text,) = never_yes(NAMES, scores, labels, chosen=True)
+    silent = np.array([True, False, False, True])
+    (text,) = never_yes(NAMES, silent, {"threshold": "probability"})
     assert "none of the scored rows for 2 of 4 attributes" in text
     assert f": {NAMES[0]}, {NAMES[3]}. Its ranking" in text
-    assert "--threshold f1 says yes more often" in text
-    assert never_yes(NAMES, np.abs(scores), labels, chosen=False) == []
+    assert text.endswith("; --threshold f1 says yes more often.")
+    (text,) = never_yes(NAMES, silent, {"class_weight": None})
+    assert text.endswith("; --balanced says yes more often.")
+    for parameters in ({"threshold": "f1"}, {"class_weight": "balanced"}):
+        (text,) = never_yes(NAMES, silent, parameters)
+        assert text.endswith("(AP, AUC).")
+    assert never_yes(NAMES, ~silent & silent, {}) == []
     run = run_of()
-    silent = run.held_out._replace(scores=np.where(np.arange(4) == 1, -1.0, run.held_out.scores))
-    (text,) = run_warnings(replace(run, held_out=silent), [])
-    assert "1 of 4 attributes" in text
-    assert "--balanced" in text
-    assert not run_warnings(replace(run, held_out=silent, dead=["white"]), [])[1:]
+    scores = np.where(np.arange(4) == 1, -1.0, run.held_out.scores)
+    quiet = replace(run, held_out=run.held_out._replace(scores=scores))
+    (text,) = run_warnings(quiet, [])
+    assert "1 of 4 attributes, though some are: white" in text
+    (text,) = run_warnings(replace(quiet, dead=["white"]), [])
+    assert "yes to none" not in text
+
+
+def test_images_that_were_left_out_are_counted():
+    for config, said in (
+        ({"images": {"skipped": 1}}, "1 image was left out, missing or not to be decoded."),
+        (
+            {"images": {"skipped": 2, "skipped_images": ["a", "b"]}},
+            "2 images were left out, missing or not to be decoded; config.json names them.",
+        ),
+        (
+            {"skipped": ["a.png can't be decoded"]},
+            "1 image was left out, missing or not to be decoded; config.json names them.",
+        ),
+    ):
+        assert run_warnings(run_of(config=config), []) == [said]
 
 
 def test_gains_are_shown_of_attributes_that_share_alone():

@@ -189,10 +189,11 @@ def write_fitted(
 
 def _said(scores: Any, known: Any) -> NDArray[np.bool_]:
     """Attributes for which some row that has a label is called a yes, (M,)."""
-    if not isinstance(known, SparseLabels):
-        return ((scores > 0) & ~np.isnan(known)).any(axis=0)
     said = np.zeros(known.shape[1], np.bool_)
-    said[known.tasks[scores > 0]] = True
+    if isinstance(known, SparseLabels):
+        said[known.tasks[scores > 0]] = True
+    else:
+        said |= ((scores > 0) & ~np.isnan(known)).any(axis=0)
     return said
 
 

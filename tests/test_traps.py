@@ -65,7 +65,7 @@ def test_backtracking_survives_cancellation_in_float32():
     problem = pm.Problem(
         pm.SquaredHinge(), pm.SharedDesign(X), pm.Targets.from_labels(Y), pm.L1(20.0)
     )
-    result = pm.minimize(problem, stop=pm.MaxIterations(1500))
+    result = pm.minimize(problem, pm.FISTA(), stop=pm.MaxIterations(1500))
     assert result.state.step >= 0.4 / problem.lipschitz
     assert result.passes <= 1.5 * result.iterations
     objectives = [record["objective"] for record in result.history]

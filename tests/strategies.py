@@ -6,7 +6,6 @@ import hypothesis
 import numpy as np
 import torch
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 import proxmtl as pm
 from proxmtl.regularizers import (
@@ -49,25 +48,29 @@ def examples(count):
 
 # ------------------------------------------------------------------ arrays
 
-ORDINARY = st.floats(-8, 8, width=32)
-TIES = st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0])
+SEEDS = st.integers(0, 2**32 - 1)
+TIES = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0]
 # squares of these stay inside float32
-EXTREME = st.sampled_from([1e-12, -1e-12, 1e12, -1e12, 1e-6, 3e8])
-
-
-def numbers(*, extreme=True):
-    """Ordinary numbers, exact ties and zeros, now and then a very large or small one."""
-    kinds = [TIES, ORDINARY, ORDINARY]
-    return st.one_of(*kinds, EXTREME) if extreme else st.one_of(*kinds)
+EXTREME = [1e-12, -1e-12, 1e12, -1e12, 1e-6, 3e8]
 
 
 @st.composite
 def matrices(draw, shape, *, extreme=True, dtype=torch.float64):
-    """A tensor of the given shape; whole rows are zero now and then."""
-    array = draw(hnp.arrays(np.float64, shape, elements=numbers(extreme=extreme)))
+    """Ordinary numbers, ties and zeros, now and then a very large or small one, or a row of zeros.
+
+    One seed gives all of them: drawn one by one they would take most of the time of a test.
+    """
+    random = np.random.default_rng(draw(SEEDS))
+    ordinary = random.uniform(-8, 8, shape).astype(np.float32).astype(float)
+    whole = np.round(ordinary)
+    tiny = np.sign(ordinary) * 2.0 ** -random.integers(0, 149, shape)  # to float32's smallest
+    found = np.choose(random.integers(0, 8, shape), [whole, tiny, *[ordinary] * 6])
+    kinds = random.integers(0, 4 if extreme else 3, shape)
+    found = np.where(kinds == 0, random.choice(TIES, shape), found)
+    found = np.where(kinds == 3, random.choice(EXTREME, shape), found)
     if draw(st.integers(0, 4)) == 0:
-        array[0] = 0
-    return torch.as_tensor(array.copy(), dtype=dtype)
+        found[0] = 0
+    return torch.as_tensor(found, dtype=dtype)
 
 
 # ------------------------------------------------------------------ groups
@@ -225,15 +228,15 @@ def labelled_scores(draw, loss=None, *, dtype=torch.float64):
     n = draw(st.integers(1, 6))
     shape = (n, loss.n_classes if kind == "classes" else draw(st.integers(1, 3)))
     scores = draw(matrices(shape, extreme=False, dtype=dtype))
-    sizes = st.sampled_from([0.0, 0.5, 1.0, 3.0])
+    random = np.random.default_rng(draw(SEEDS))
+    weights = random.choice([0.0, 0.5, 1.0, 3.0], (n, 1) if kind == "classes" else shape)
+    weights = np.broadcast_to(weights, shape).copy()
     if kind == "classes":
-        classes = draw(st.lists(st.integers(0, shape[1] - 1), min_size=n, max_size=n))
-        labels = 2.0 * np.eye(shape[1])[classes] - 1
-        weights = np.repeat(draw(hnp.arrays(np.float64, (n, 1), elements=sizes)), shape[1], axis=1)
+        labels = 2.0 * np.eye(shape[1])[random.integers(0, shape[1], n)] - 1
+    elif kind == "signs":
+        labels = random.choice([-1.0, 1.0], shape)
     else:
-        values = st.sampled_from([-1.0, 1.0]) if kind == "signs" else numbers(extreme=False)
-        labels = draw(hnp.arrays(np.float64, shape, elements=values))
-        weights = draw(hnp.arrays(np.float64, shape, elements=sizes))
+        labels = draw(matrices(shape, extreme=False)).numpy()
     return scores, torch.as_tensor(labels, dtype=dtype), torch.as_tensor(weights, dtype=dtype)
 
 

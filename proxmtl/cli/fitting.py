@@ -203,7 +203,9 @@ def fitting(
 
 def _features_kept(path: str, end: BaseException) -> str:
     """Say where features are, if a stop is what ended a fit on them."""
-    return "" if isinstance(end, Exception) else f"Features of the images are kept in {path}."
+    if isinstance(end, Exception):
+        return ""
+    return f"Features of the images are kept in {path}: the same command goes on from there."
 
 
 def _read(

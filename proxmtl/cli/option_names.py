@@ -22,6 +22,8 @@ _FOR_PYTHON = re.compile(r" \(in Python\b[^()]*(?:\([^()]*\)[^()]*)*\)|, in Pyth
 _HEAD = re.compile(r"([a-z][a-z0-9_-]*(?:, [a-z][a-z0-9_-]*)*)(?=: )")
 _ONE_OF_SEVERAL = re.compile(r", [^,.;:()]* \((max_passes|tol)\)")
 """Advice that needs a parameter, among other advice."""
+SHARES = ("holdout", "validate")
+"""Options that take a share of the rows."""
 _COMMA = re.compile(r"[+-]?\d*,\d+")
 
 
@@ -105,7 +107,15 @@ def say_what_was_given(error: Any, arguments: list[str]) -> None:
     if _COMMA.fullmatch(value) and "integer" not in message:
         error.message = f"got {value!r}; write it with a decimal point, {value.replace(',', '.')}."
     elif repr(value) not in message:
-        error.message = f"got {value!r}. {message}."
+        error.message = f"got {value!r}. {message}.{_share(error.param, value)}"
+
+
+def _share(parameter: Any, value: str) -> str:
+    """How a percentage is written as a share, where an option takes one."""
+    is_share = getattr(parameter, "name", None) in SHARES
+    if not is_share or not value.isdecimal() or not 1 < int(value) < 100:
+        return ""
+    return f" It is a share: for {value} % give {int(value) / 100:g}."
 
 
 def _value_of(parameter: Any, arguments: list[str]) -> str | None:

@@ -19,6 +19,10 @@ SHARP = 2.0
 """Typical slope of a sigmoid, per standard deviation of the scores."""
 OFFSET = 0.5
 """Typical deviation of a sigmoid's log odds from what the scores say."""
+BEYOND = 2.0
+"""How far outside of the middle halves of both answers a score may lie, in widths of their span."""
+FEWEST = 4
+"""Scores of an answer that tell where its middle half is."""
 WEIGHT = 1.0
 """Number of attributes that these typical values count as."""
 STEPS, HALVINGS = 50, 30
@@ -84,6 +88,10 @@ def calibration(
     drawn there; and that the mean score stands for these log odds (:math:`p_m` is that mean), as of
     losses whose scores are no log odds.
 
+    A row whose features are far from those of the rows that were fitted, such as the only one with
+    a feature that was constant on these, may have a score of any size, and alone make a sigmoid
+    flat. So scores far outside of the middle halves of both answers count as nearer.
+
     Parameters
     ----------
     held_out
@@ -147,6 +155,7 @@ class _Labels:
         # each answer counts as often as it is known, and an attribute with no score of one of its
         # answers has nothing to tell: it is left to what attributes have in common.
         told = ((scored > 0) | (all_ == 0)).all(axis=0)
+        held_out = _within_reach(held_out, seen, positive)
         share = np.divide(all_, scored, out=np.ones_like(all_), where=scored > 0)
         counted = np.where(positive, share[1], share[0]) * weights
         scores_of = there.sum(axis=0)
@@ -170,6 +179,23 @@ class _Labels:
     def sums(self, values: Array) -> Array:
         """Sums over the labels of each attribute, (M,)."""
         return np.bincount(self.m, values, self.n_attributes).astype(np.float64, copy=False)
+
+
+def _within_reach(
+    scores: NDArray[np.floating], seen: NDArray[np.bool_], positive: NDArray[np.bool_]
+) -> Array:
+    """Scores (N, M), those far from the others of an attribute moved nearer."""
+    near = scores.astype(np.float64)
+    for column, rows, yes in zip(near.T, seen.T, positive.T, strict=True):
+        parts = [column[rows & yes], column[rows & ~yes]]
+        middle = [np.quantile(part, (0.25, 0.75)) for part in parts if len(part) >= FEWEST]
+        if not middle or not all(np.isfinite(part).all() for part in parts):
+            continue
+        low, high = min(each[0] for each in middle), max(each[1] for each in middle)
+        reach = BEYOND * (high - low)
+        if reach > 0:  # most scores are the same, else
+            np.clip(column, low - reach, high + reach, out=column)
+    return near
 
 
 def _by_answer(

@@ -31,7 +31,8 @@ def save_model(folder: str | Path, estimator: LinearModel) -> None:
     InputError
         If the parent of `folder` does not exist.
     TypeError
-        If the arguments are swapped.
+        If it is no estimator of this package (a pipeline of scikit-learn is none), or the arguments
+        are swapped.
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     ValueError
@@ -39,9 +40,10 @@ def save_model(folder: str | Path, estimator: LinearModel) -> None:
         text).
     """
     if not hasattr(estimator, "to_state"):
-        raise TypeError(
-            f"estimator: got a {type(estimator).__name__}; call save_model(folder, estimator)."
-        )
+        cure = "call save_model(folder, estimator)"
+        if hasattr(estimator, "steps"):
+            cure = "save its last step, whose features are those that the other steps give"
+        raise TypeError(f"estimator: got a {type(estimator).__name__}; {cure}.")
     state = estimator.to_state()
     folder = Path(folder)
     if folder.parent.is_dir():

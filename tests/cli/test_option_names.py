@@ -81,6 +81,7 @@ def test_warnings_and_reports_name_options(program, files):
         (("--max-passes", "many"), "got 'many'."),
         (("--seed", "0,5"), "got '0,5'. Input should be a valid integer"),
         (("--holdout", "20"), "got '20'."),
+        (("--holdout", "20"), "It is a share: for 20 % give 0.2."),
     ],
 )
 def test_errors_of_usage_say_what_was_given(program, options, said):

@@ -8,7 +8,13 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
 from proxmtl.estimators import SingleTaskClassifierCV
-from proxmtl.estimators.calibration import Calibrations, _Labels, _posterior, calibration
+from proxmtl.estimators.calibration import (
+    Calibrations,
+    _Labels,
+    _posterior,
+    _within_reach,
+    calibration,
+)
 from proxmtl.estimators.search import Searched
 from proxmtl.estimators.verdict import best_of
 
@@ -231,3 +237,48 @@ def test_a_fit_calibrates_each_candidate_once(monkeypatch):
     X = rng.normal(size=(60, 3))
     SingleTaskClassifierCV(random_state=0).fit(X, X[:, :2] + 0.3 * rng.normal(size=(60, 2)) > 0)
     assert len(set(seen)) == len(seen) >= 1
+
+
+@pytest.mark.parametrize("size", [1e2, 1e5, 1e12])
+def test_a_row_far_from_all_others_does_not_make_a_sigmoid_flat(size):
+    rng = np.random.default_rng(0)
+    signs = np.where(rng.random((150, 3)) < 0.4, 1.0, -1.0)
+    scores = 3 * signs + rng.standard_normal(signs.shape)
+    usual = calibration(scores, signs, np.ones_like(signs))
+    far = scores.copy()
+    far[7, 0], far[8, 1] = -size * signs[7, 0], size * signs[8, 1]  # wrong, and right
+    found = calibration(far, signs, np.ones_like(signs))
+    # one label of 150 at a distance of some thirty
+    np.testing.assert_allclose(found.slopes[1:], usual.slopes[1:], rtol=0.2)
+    assert found.slopes[0] > usual.slopes[0] / 10
+    called = found.slopes * (scores + found.shifts) > 0
+    assert ((called == (signs > 0)).mean(axis=0) > 0.95).all()
+
+
+def test_scores_near_one_another_are_taken_as_they_are():
+    rng = np.random.default_rng(0)
+    yes = rng.random((200, 2)) < 0.05
+    for scores in (
+        np.clip(rng.standard_normal(yes.shape), -3, 3),
+        np.where(yes, 20.0, -10.0) + 0.1 * rng.standard_normal(yes.shape),  # rare, and far apart
+        np.where(rng.random(yes.shape) < 0.03, 9.0, 0.1),  # nearly all the same
+        np.where(yes, np.nan, 1.0),
+    ):
+        seen = ~np.isnan(scores)
+        np.testing.assert_array_equal(_within_reach(scores, seen, yes), scores)
+
+
+def test_rare_features_leave_decisions_alone():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 30))
+    Y = (X @ rng.normal(size=(30, 4)) > 0).astype(int)
+    rare = np.zeros((200, 40))  # each of use for two rows, in one of them with a large value
+    for j in range(40):
+        rare[rng.integers(200), j] = 1e-4
+        rare[rng.integers(200), j] = 1.0
+    features = np.hstack([X, rare])
+    model = SingleTaskClassifierCV(random_state=0).fit(features[:120], Y[:120])
+    called, true = model.predict(features[120:]) > 0, Y[120:] > 0
+    recall = (called & true).sum(axis=0) / true.sum(axis=0)
+    assert recall.min() > 0.3  # 0.06 where a few rows decide
+    assert recall.mean() > 0.5

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from documents_cases import ODD, places
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
 
 from proxmtl.cli.run import summary_lines
 from proxmtl.estimators import (
@@ -85,6 +86,10 @@ def test_a_read_model_can_be_fitted_further_and_anew(tmp_path, data):
 def test_what_is_not_fitted_is_not_saved(tmp_path):
     with pytest.raises(NotFittedError):
         save_model(tmp_path, SingleTaskClassifier())
+    with pytest.raises(TypeError, match="got a Pipeline; save its last step"):
+        save_model(tmp_path, make_pipeline(SingleTaskClassifier()))
+    with pytest.raises(TypeError, match="call save_model\\(folder, estimator\\)"):
+        save_model(SingleTaskClassifier(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

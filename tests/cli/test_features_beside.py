@@ -158,7 +158,7 @@ def test_what_is_kept_of_features_is_said_where_it_is(program, photos, monkeypat
         calls[:] = [0, 0]
         code, _, err = program(*FIT, *QUICK)
     assert code != 0
-    assert "Stopped. Features of the images are kept in run.features.npy." in err
+    assert "Stopped. Features of the images are kept in run.features.npy: the same command" in err
     assert program(*FIT, *QUICK)[0] == 0
     # of those of predict, which lie in a temporary folder, nothing is kept
     for name in ("run.features.npy", "run.features.source.json"):

@@ -212,7 +212,7 @@ def test_sharing_is_found_where_there_is_some():
 
 def test_nothing_is_shared_where_there_is_nothing_to_share():
     X, Y = shared_data(300, d=12, m=8, own=1.0, seed=1)
-    both = SharedPlusOwnClassifierCV(**SMALL).fit(X, Y)
+    both = SharedPlusOwnClassifierCV(relevance=False, **SMALL).fit(X, Y)
     alone = SingleTaskClassifierCV(**SMALL).fit(X, Y)
     assert not both.sharing_.any()
     assert not both.shared_coef_.any()
@@ -222,7 +222,8 @@ def test_nothing_is_shared_where_there_is_nothing_to_share():
 
 def test_paths_go_on_where_their_end_is_best():
     X, Y = shared_data(80, d=10, m=3, own=1.0, seed=2)
-    model = SingleTaskClassifierCV(scoring=lambda _labels, values: -values.var(), **SMALL)
+    options = {"scoring": lambda _labels, values: -values.var(), "standardize": True, **SMALL}
+    model = SingleTaskClassifierCV(**options)
     with pytest.warns(
         EdgeWarning, match=r"the best 'own_strength', 1e\+04, is the highest of 15 values tried"
     ) as warned:

@@ -12,7 +12,6 @@ strength that the variant with one group chose. What is finished is kept in
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable
@@ -32,8 +31,7 @@ from proxmtl import (
     SharedPlusOwnClassifierCV,
     SingleTaskClassifierCV,
 )
-from proxmtl.estimators.cross_validated import SHARED
-from proxmtl.estimators.latent_cv import LATENT
+from proxmtl.estimators.verdict import Candidate
 
 FOLDS = 5
 MUCH = 1e6
@@ -45,15 +43,15 @@ INITS = ("svd", "trace", "best", "paper")
 class SharedAlone(SharedPlusOwnClassifierCV):
     """Without own parts."""
 
-    def _paths(self) -> list[Any]:
-        return [[(math.inf, 1.0)], [(a, MUCH) for a in SHARED]]
+    def _shared_stages(self) -> list[Any]:
+        return [lambda _: [[Candidate(a, MUCH) for a in self.shares]]]
 
 
 class LatentAlone(LatentMTLClassifierCV):
     """Without own parts."""
 
-    def _paths(self) -> list[Any]:
-        return [[(math.inf, 1.0)], [(a, MUCH) for a in LATENT]]
+    def _shared_stages(self) -> list[Any]:
+        return [lambda _: [[Candidate(a, MUCH) for a in self.shares]]]
 
 
 def true(draw: Draw, rng: np.random.Generator) -> Any:

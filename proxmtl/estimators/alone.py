@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from proxmtl.estimators.calibration import Calibrations
     from proxmtl.estimators.labels import EncodedLabels
     from proxmtl.estimators.refits import Refit
-    from proxmtl.estimators.verdict import Pair
 
 __all__ = ["without_sharing"]
 
@@ -28,7 +27,6 @@ def without_sharing(
     *,
     labels: EncodedLabels,
     calibrated: Calibrations,
-    strengths: Pair,
     report: pd.DataFrame,
 ) -> Any:
     """Copy an estimator with a shared part, as it is where no attribute shares.
@@ -43,8 +41,6 @@ def without_sharing(
         Scores of held-out rows by the single-task candidate, (N, M), which calibrate it.
     labels, calibrated
         Labels of the rows, and calibrations on them.
-    strengths
-        Absolute strengths of that fit.
     report
         Its `report_` but for these, a row per attribute in order.
     """
@@ -52,11 +48,11 @@ def without_sharing(
     alone.result_, alone.results_ = fitted.result, [fitted.result]
     alone.sharing_ = np.zeros_like(model.sharing_)
     shift = alone._calibrate(held_out, labels, calibrated)  # noqa: SLF001 - same package
-    alone._set_parts(fitted.coef)  # noqa: SLF001
+    alone._set_parts(fitted.coef, None)  # noqa: SLF001
     moments = Standardization(model.mean_, model.scale_)
     coef, alone.intercept_ = moments.fold(fitted.coef, fitted.intercept + shift)
     alone.coef_ = np.ascontiguousarray(coef.T)
-    report["shared_strength"], report["own_strength"] = strengths
+    report["shared_strength"], report["own_strength"] = fitted.strengths
     alone.report_ = report.set_index(model.report_.index)
     alone._restore()  # noqa: SLF001
     return alone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from proxmtl.estimators.calibration import Calibrations
 from proxmtl.estimators.classifier import LinearAttributeClassifier
-from proxmtl.estimators.cross_validated import OwnSearch, SharedSearch
+from proxmtl.estimators.cross_validated import OwnSearch
 from proxmtl.estimators.inputs import each_task
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.scoring import SCORINGS, Score, Scoring, of_classes, scoring_of
+from proxmtl.estimators.shared_search import TraceSearch
 from proxmtl.estimators.thresholds import check_threshold, chosen_thresholds, cut_of
 
 __all__ = ["SearchedClassifier", "SharedPlusOwnClassifierCV", "SingleTaskClassifierCV"]
@@ -26,6 +27,7 @@ Array = NDArray[Any]
 class SearchedClassifier(LinearAttributeClassifier):
     """Base of classifiers with a search: scores, calibrated probabilities and thresholds."""
 
+    standardize: bool | Literal["search"] = "search"  # type: ignore[assignment]
     scoring: str | Scoring = "average_precision"
     loss: str = "logistic"
     threshold: str | float = "probability"
@@ -157,7 +159,7 @@ class SingleTaskClassifierCV(SearchedClassifier, OwnSearch):
     """
 
 
-class SharedPlusOwnClassifierCV(SearchedClassifier, SharedSearch):
+class SharedPlusOwnClassifierCV(SearchedClassifier, TraceSearch):
     r"""Attributes that share where sharing helps: :class:`SharedPlusOwnClassifier`, tuned.
 
     Cross-validation compares single-task classifiers, on a path of ridges, with attributes that

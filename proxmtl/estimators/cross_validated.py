@@ -22,9 +22,10 @@ from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.paths import alone_beside, followed
-from proxmtl.estimators.refits import Refit, of_each
+from proxmtl.estimators.refits import Refit, Solved, Strengths, of_each
 from proxmtl.estimators.samples import Samples
-from proxmtl.estimators.scores import SharedPart, SharedScores, shared_part
+from proxmtl.estimators.scales import AS_GIVEN, PARETO, UNIT, Scale, Training
+from proxmtl.estimators.scores import shared_part
 from proxmtl.estimators.scoring import Score
 from proxmtl.estimators.search import (
     Fold,
@@ -32,18 +33,17 @@ from proxmtl.estimators.search import (
     Searched,
     folds_of,
     given_splits,
-    joined,
     search,
 )
 from proxmtl.estimators.seeds import seed_of
 from proxmtl.estimators.shared_plus_own import shared_plus_own
+from proxmtl.estimators.stages import Stage, in_stages
 from proxmtl.estimators.verdict import (
-    Pair,
+    Candidate,
     best_of,
-    beyond_the_end,
     ends,
-    leading,
     report,
+    said_of,
     sharing,
     table,
 )
@@ -53,20 +53,15 @@ from proxmtl.groups import Groups
 from proxmtl.latent import LatentResult
 from proxmtl.latent.strengths import StrengthUnits, strength_units
 from proxmtl.problem import Problem
-from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.result import Result
-from proxmtl.selection.edges import Edge, EdgeWarning
+from proxmtl.selection.edges import EdgeWarning
 from proxmtl.targets import Reduction
 from proxmtl.wording import counted, warn
 
-__all__ = ["OwnSearch", "SharedSearch"]
+__all__ = ["OwnSearch"]
 
 OWN = tuple(10 ** (1 - k / 2) for k in range(9))
 """Candidate ridges of single-task models, from 10 to 0.001."""
-SHARED = (0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08)
-"""Candidate strengths of the shared part, relative to the critical one."""
-EXTENSIONS = 2
-"""Maximum number of extensions of a path whose end is best."""
 
 
 class OwnSearch(LinearModel):
@@ -90,8 +85,8 @@ class OwnSearch(LinearModel):
 
     report_: pd.DataFrame = field(init=False)
     cv_results_: pd.DataFrame = field(init=False)
+    feature_factors_: NDArray[np.float64] = field(init=False)
     result_: Result[torch.Tensor] | LatentResult = field(init=False)
-    _shared: Any = field(init=False)  # shared part of the final fit
     single_task_: Any = field(init=False)  # where single-task models are kept
     results_: list[Result[torch.Tensor] | LatentResult] = field(init=False)
 
@@ -108,36 +103,27 @@ class OwnSearch(LinearModel):
         """
         raise NotImplementedError
 
-    def _evidence(self, held_out: NDArray[np.float32], calibrated: Calibrations) -> float:
+    def _evidence(self, held_out: NDArray[np.float32], calibrated: Calibrations) -> float:  # noqa: ARG002
         """How well the scores of held-out rows tell the labels, where candidates score alike."""
-        del held_out, calibrated
         return 0.0
 
-    def _paths(self) -> list[list[Pair]]:
-        """Initial candidates, as paths to be followed with warm starts."""
-        alone = [(math.inf, own) for own in OWN]
-        return [alone, *(self._shared_paths(1.0) if self.unit_own else [])]
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        given = self._given.standardize
+        if given not in (True, False, "search"):
+            raise ValueError(f"standardize: got {given!r}; give 'search', True or False.")
 
-    def _beyond(self, candidates: Sequence[Pair], found: Searched) -> list[list[Pair]]:
-        return beyond_the_end(candidates, found.means, self.flat)
+    def _scales(self) -> list[Scale]:
+        """Scales of the features, without relevance."""
+        given = self._given.standardize
+        return [UNIT, PARETO, AS_GIVEN] if given == "search" else [UNIT if given else AS_GIVEN]
 
-    def _beyond_shared(self, candidates: Sequence[Pair], found: Searched) -> list[list[Pair]]:
-        shared = math.isfinite(candidates[leading(found.means)][0])
-        return self._beyond(candidates, found) if shared else []
+    def _paths(self, best: Candidate | None) -> list[list[Candidate]]:  # noqa: ARG002
+        """Candidates of the first stage, as paths to be followed with warm starts."""
+        return [[Candidate(math.inf, own, scale) for own in OWN] for scale in self._scales()]
 
-    def _beside_the_best(self, candidates: Sequence[Pair], found: Searched) -> list[list[Pair]]:
-        """Paths of shared parts, with own parts at the best single-task ridge and at ten times it.
-
-        The more is shared, the less own parts have to model. None for a single attribute.
-        """
-        if found.scores.shape[2] == 1:
-            return []
-        _, own = candidates[leading(found.means)]
-        return [*self._shared_paths(own), *self._shared_paths(10 * own)]
-
-    def _shared_paths(self, own: float) -> list[list[Pair]]:
-        """Candidates with a shared part, for a ridge on own parts; none by default."""
-        del own
+    def _shared_stages(self) -> list[Stage]:
+        """Stages of candidates whose attributes share; none by default."""
         return []
 
     def _given_groups(self, n_attributes: int) -> Groups | None:
@@ -159,6 +145,7 @@ class OwnSearch(LinearModel):
         self._seed = seed_of(given.random_state, X.ranks)
         splits = self._splits(labels)
         options: dict[str, Any] = {
+            "spread": self.scale_ if given.standardize else None,
             "loss": resolve_loss(given.loss),
             "fit_intercept": given.fit_intercept,
             "reduction": self.reduction,
@@ -166,74 +153,72 @@ class OwnSearch(LinearModel):
 
         groups_in, searches = GroupsOfFolds(groups), itertools.count()
 
-        def run(paths: list[list[Pair]]) -> Searched:
-            folds = folds_of(X, labels, splits, standardize=given.standardize, **options)
+        def run(paths: list[list[Candidate]]) -> Searched:
+            races = [0 if math.isinf(path[0].shared) else 1 + k for k, path in enumerate(paths)]
             return search(
-                folds,
+                folds_of(X, labels, splits, **options),
                 labels,
                 lambda fold, kept: self._points(fold, paths, kept, groups_in(fold)),
                 score,
                 n_folds=len(splits),
-                path_of=np.repeat(np.arange(len(paths)), [len(path) for path in paths]),
+                race_of=np.repeat(races, [len(path) for path in paths]),
                 watch=watch,
                 name=f"search-{next(searches)}",
             )
 
-        paths = self._paths()
-        candidates = [pair for path in paths for pair in path]
-        found = run(paths)
-        steps = [self._beyond] * EXTENSIONS
-        if not self.unit_own:
-            steps += [self._beside_the_best, *[self._beyond_shared] * EXTENSIONS]
-        for step in steps:
-            further = step(candidates, found)
-            if further:
-                candidates += [pair for path in further for pair in path]
-                found = joined(found, run(further))
+        stages = [self._paths, *(self._shared_stages() if n_attributes > 1 else [])]
+        candidates, found = in_stages(stages, run, self.flat)
         for edge in ends(candidates, found.means, self.flat):
-            warn(f"{type(self).__name__}: {_at_an_edge(edge)}", EdgeWarning)
-        posed = X.posed(labels, intercept=given.fit_intercept, reduction=self.reduction)
-        problem = Problem(options["loss"], posed.design, posed.targets)
+            warn(f"{type(self).__name__}: {said_of(edge)}", EdgeWarning)
+        training = Training(X, labels, None, **options)
         if groups is None:
-            groups = groups_for("auto", problem, posed.sample_weight, self.label_names_)
-        passes = found.passes + problem.counts.passes
-        units = self._strength_units(problem, groups, posed.sample_weight)
-        calibrated = Calibrations(labels.numbers, X.label_weights(posed))
+            groups = groups_for("auto", training.problem, training.sample_weight, self.label_names_)
+        calibrated = Calibrations(labels.numbers, X.label_weights(training.posed))
         deciding: dict[str, Any] = {
             "one_standard_error": given.one_standard_error,
             "evidence": lambda held_out: self._evidence(held_out, calibrated),
         }
+        fallback = getattr(given, "fallback", True)
         alone, shared = (
-            best_of(candidates, found, shared=kind, **deciding) for kind in (False, True)
+            best_of(candidates, found, among=kind, **deciding)
+            for kind in (Candidate.is_alone, Candidate.shares if fallback else Candidate.has_part)
         )
         assert alone is not None
-        self.sharing_ = sharing(found, alone, shared, fallback=getattr(given, "fallback", True))
+        self.sharing_ = sharing(found, alone, shared, fallback=fallback)
         chosen = np.full(n_attributes, alone, dtype=np.intp)
         if shared is not None:
             chosen[self.sharing_] = shared
         self.groups_ = groups
-        pairs = [(a * units.shared, own * units.own) for a, own in candidates]
-        fits = self._refits(problem, pairs, chosen, groups, watch)
-        if self.sharing_.any() and not self._something_is_shared():
+        fits = self._refits(training, candidates, chosen, groups, watch)
+        taken = fits.get(-1 if shared is None else shared)
+        by_relevance = shared is not None and candidates[shared].scale.relevance > 0
+        if taken is not None and not by_relevance and not self._has_shared_part(taken):
             self.sharing_[:] = False  # at the chosen strength, nothing is shared in the final fit
-            chosen[:] = alone
-            fits = self._refits(problem, pairs, chosen, groups, watch)
+            chosen[:], taken = alone, None
+            fits = self._refits(training, candidates, chosen, groups, watch)
         coef, intercept = of_each(fits, chosen)
-        strengths = np.array(pairs)[chosen]
+        self.results_ = [fitted.result for fitted in fits.values()]
         # the fit of the sharing attributes comes last; it represents all unless another ended early
         self.result_ = min(reversed(self.results_), key=lambda result: result.status.ok)
-        self._set_parts(coef)
+        factors = (taken or fits[alone]).factors
+        self.feature_factors_ = np.ones(len(coef)) if factors is None else factors
+        self._set_parts(coef, taken)
         held_out = np.take_along_axis(found.held_out, chosen[None, None, :], axis=0)[0]
         shift = self._calibrate(held_out, labels, calibrated)
         lines = report(found, (alone, shared), self.sharing_, labels)
+        strengths = np.array([fits[number].strengths for number in chosen.tolist()])
         lines["shared_strength"], lines["own_strength"] = strengths.T
         names = self.label_names_ if self.label_names_ is not None else range(n_attributes)
         self.report_ = lines.set_index(pd.Index(names, name="attribute"))
         self.cv_results_ = table(candidates, found)
-        self.search_passes_ = passes
+        self.search_passes_ = (
+            found.passes
+            + training.problem.counts.passes
+            - sum(fitted.counted for fitted in fits.values())
+        )
         if getattr(given, "keep_single_task", False):
             fitted = fits.get(alone) or self._refit(
-                problem, pairs[alone], groups, watch, f"solve-{alone}"
+                training, candidates[alone], groups, watch, f"solve-{alone}"
             )
             self.single_task_ = without_sharing(
                 self,
@@ -241,7 +226,6 @@ class OwnSearch(LinearModel):
                 found.held_out[alone],
                 labels=labels,
                 calibrated=calibrated,
-                strengths=pairs[alone],
                 report=report(found, (alone, shared), np.zeros_like(self.sharing_), labels),
             )
         return coef, intercept + shift
@@ -253,37 +237,66 @@ class OwnSearch(LinearModel):
         return strength_units(problem, groups, sample_weight)
 
     def _points(
-        self, fold: Fold, paths: list[list[Pair]], kept: NDArray[np.bool_], part: Groups
+        self, fold: Fold, paths: list[list[Candidate]], kept: NDArray[np.bool_], part: Groups
     ) -> Iterator[torch.Tensor]:
-        """Solutions of the kept candidates on a fold; single-task solutions start shared paths."""
-        units = self._strength_units(fold.problem, part, fold.sample_weight)
+        """Solutions of the kept candidates on a fold, on its features as they are."""
         numbers = iter(kept.tolist())
-        wanted = {path[0][1] for path in paths if math.isfinite(path[0][0])}
+        left = [[each for each in path if next(numbers)] for path in paths]
+        for scale, group in itertools.groupby(filter(None, left), key=lambda path: path[0].scale):
+            at = fold.training.at(scale)
+            units = self._strength_units(at.problem, part, fold.training.sample_weight)
+            yield from map(at.point, self._points_at(at.problem, units, list(group), part))
+
+    def _points_at(
+        self, problem: Problem, units: StrengthUnits, paths: list[list[Candidate]], part: Groups
+    ) -> Iterator[torch.Tensor]:
+        """Solutions on features of one scale; those without a shared part start the paths of it."""
+        wanted = {path[0].own for path in paths if math.isfinite(path[0].shared)}
         alone: dict[float, torch.Tensor] = {}
         for path in paths:
-            left = [pair for pair in path if next(numbers)]
-            own, shares = path[0][1], math.isfinite(path[0][0])
+            own, shares = path[0].own, math.isfinite(path[0].shared)
             if shares and own not in alone:
-                ridge = self._followed(fold.problem, [(math.inf, own * units.own)], part, None)
+                ridge = self._followed(problem, [Strengths(math.inf, own * units.own)], part, None)
                 alone[own] = next(ridge)
-            pairs = [(a * units.shared, v * units.own) for a, v in left]
-            points = self._followed(fold.problem, pairs, part, alone[own] if shares else None)
-            for (_, v), point in zip(left, points, strict=True):
-                if not shares and v in wanted:
-                    alone[v] = point
+            strengths = [Strengths(a * units.shared, v * units.own) for a, v, _ in path]
+            points = self._followed(problem, strengths, part, alone[own] if shares else None)
+            for each, point in zip(path, points, strict=True):
+                if not shares and each.own in wanted:
+                    alone[each.own] = point
                 yield point
 
     def _followed(
-        self, problem: Problem, path: Sequence[Pair], groups: Groups, alone: torch.Tensor | None
+        self,
+        problem: Problem,
+        path: Sequence[Strengths],
+        groups: Groups,
+        alone: torch.Tensor | None,
     ) -> Iterator[torch.Tensor]:
         """Approximate solutions along a path of absolute strengths."""
-        return followed(problem, [shared_plus_own(*pair, groups) for pair in path], alone)
+        return followed(problem, [shared_plus_own(*each, groups) for each in path], alone)
 
     def _refit(
-        self, problem: Problem, pair: Pair, groups: Groups, watch: Watch, name: str
+        self, training: Training, candidate: Candidate, groups: Groups, watch: Watch, name: str
     ) -> Refit:
-        """Fit all rows at the chosen absolute strengths; warns if the fit ends early."""
-        penalty, before = shared_plus_own(*pair, groups), problem.counts.passes
+        """Fit all rows at a candidate; warns if the fit ends early."""
+        at = training.at(candidate.scale)
+        units = self._strength_units(at.problem, groups, training.sample_weight)
+        strengths = Strengths(candidate.shared * units.shared, candidate.own * units.own)
+        before = at.problem.counts.passes
+        solved = self._solved(at.problem, strengths, groups, watch, name)
+        result = replace(solved.result, state=None)  # type: ignore[arg-type]
+        self._warn_of(result)
+        counted = at.problem.counts.passes - before
+        fitted = Refit(
+            solved.coef, solved.intercept, result, strengths, solved.part, at.factors, counted
+        )
+        return fitted._replace(coef=fitted.weights(solved.coef))
+
+    def _solved(
+        self, problem: Problem, strengths: Strengths, groups: Groups, watch: Watch, name: str
+    ) -> Solved:
+        """Solve a problem at absolute strengths to the accuracy that was asked for."""
+        penalty, before = shared_plus_own(*strengths, groups), problem.counts.passes
         start = alone_beside(problem, penalty, self._given.max_passes)
         spent = problem.counts.passes - before
         result = minimised(
@@ -293,37 +306,33 @@ class OwnSearch(LinearModel):
             start=start,
             **watch.solve(name),
         )
-        result = replace(result, state=None, passes=result.passes + spent)  # type: ignore[arg-type]
-        self._warn_of(result)
         coef, intercept = problem.design.split(result.solution)
-        if math.isfinite(pair[0]):
-            self._shared = shared_part(penalty, coef)
+        part = shared_part(penalty, coef) if math.isfinite(strengths[0]) else None
         bias = coef.new_zeros(coef.shape[1]) if intercept is None else intercept
-        return Refit(coef.numpy(), bias.numpy(), result)
+        return Solved(
+            coef.numpy(), bias.numpy(), replace(result, passes=result.passes + spent), part
+        )
 
     def _refits(
         self,
-        problem: Problem,
-        pairs: Sequence[Pair],
+        training: Training,
+        candidates: Sequence[Candidate],
         chosen: NDArray[np.intp],
         groups: Groups,
         watch: Watch,
     ) -> dict[int, Refit]:
-        """Fits of all rows at the pairs of strengths that were chosen, by their numbers."""
-        self._shared = None
-        fits = {
-            number: self._refit(problem, pairs[number], groups, watch, f"solve-{number}")
+        """Fits of all rows at the candidates that were chosen, by their numbers."""
+        return {
+            number: self._refit(training, candidates[number], groups, watch, f"solve-{number}")
             for number in np.unique(chosen).tolist()
         }
-        self.results_ = [fitted.result for fitted in fits.values()]
-        return fits
 
-    def _something_is_shared(self) -> bool:
-        """Whether the shared part of the final fit is non-zero."""
+    def _has_shared_part(self, fitted: Refit) -> bool:  # noqa: ARG002
+        """Whether the shared part of a fit is non-zero."""
         return False
 
-    def _set_parts(self, coef: Array) -> None:
-        """Set the shared part, from coefficients (D, M) on standardised features."""
+    def _set_parts(self, coef: Array, fitted: Refit | None) -> None:
+        """Set the shared part of a fit, and coefficients (D, M), on standardised features."""
 
     def _splits(self, labels: EncodedLabels) -> list[tuple[Array, Array]]:
         """Splits of the fitted rows, as pairs of indices (training part, held-out part)."""
@@ -342,51 +351,3 @@ class OwnSearch(LinearModel):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coef_")
-
-
-class SharedSearch(SharedScores, OwnSearch):
-    """Base of estimators that search over a shared part with a trace norm."""
-
-    groups: Any = None
-    fallback: bool = True
-    keep_single_task: bool = False
-
-    sharing_: NDArray[np.bool_] = field(init=False)
-    groups_: Groups = field(init=False)
-
-    def _shared_paths(self, own: float) -> list[list[Pair]]:
-        return [[(a, own) for a in SHARED]]
-
-    def _something_is_shared(self) -> bool:
-        return self._shared is not None and self._shared.rank > 0
-
-    def _set_parts(self, coef: Array) -> None:
-        part = self._shared or shared_part(SquaredFrobenius(1.0), torch.from_numpy(coef))
-        loadings = np.where(self.sharing_, part.loadings, 0.0)
-        used = loadings.any(axis=1)
-        self.n_shared_ = part.rank
-        self._keep_shared(
-            SharedPart(
-                np.where(self.sharing_, part.coef, 0.0),
-                part.directions[:, used],
-                loadings[used],
-                part.rank,
-            )
-        )
-        self._shared = None
-
-
-def _at_an_edge(edge: Edge) -> str:
-    """Say that the best candidate is the last one tried, and what the last step gained."""
-    gained = ""
-    if math.isfinite(edge.gain):
-        gained = (
-            f" The last step gained {edge.gain:.2g} of the mean score: where as much again would "
-            "not matter, nothing need be done."
-        )
-    # in quotes: it is a column of the table, and no option that could be given
-    return (
-        f"the best '{edge.name}', {edge.value:.4g}, is the {edge.side} of {edge.tried} values "
-        f"tried, to which the search has extended its path.{gained} All steps are in the table of "
-        "candidates (cv_results_, in a run folder candidates.csv)."
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from proxmtl.estimators.classifiers_cv import SearchedClassifier
-from proxmtl.estimators.cross_validated import OwnSearch
-from proxmtl.estimators.refits import Refit
+from proxmtl.estimators.refits import Refit, Solved, Strengths
 from proxmtl.estimators.regressors_cv import SearchedRegressor
 from proxmtl.estimators.scores import TaskScores
-from proxmtl.estimators.verdict import Pair
+from proxmtl.estimators.shared_search import SharingSearch
 from proxmtl.estimators.watch import Watch
 from proxmtl.groups import Groups
 from proxmtl.latent import LatentMTL
@@ -31,25 +30,18 @@ LATENT = (0.85, 0.7, 0.5, 0.35, 0.24, 0.16, 0.11)
 """Strengths of latent tasks, relative to the critical one; the largest leave few or no latents."""
 
 
-class LatentSearch(TaskScores, OwnSearch):
+class LatentSearch(TaskScores, SharingSearch):
     """Base of the search for the paper's model with own parts."""
 
-    groups: Any = None
-    fallback: bool = True
-    keep_single_task: bool = False
+    shares = LATENT
+
     max_passes: int = 500
     tol: float = 1e-3
-
-    sharing_: NDArray[np.bool_] = field(init=False)
-    groups_: Groups = field(init=False)
 
     @property
     def n_latents_(self) -> int:
         """Number of latent tasks in use."""
         return int(self.L_.shape[1])
-
-    def _shared_paths(self, own: float) -> list[list[Pair]]:
-        return [[(a, own) for a in LATENT]]
 
     def _strength_units(
         self, problem: Problem, groups: Groups, sample_weight: NDArray[np.float64] | None
@@ -57,30 +49,29 @@ class LatentSearch(TaskScores, OwnSearch):
         return latent_units(problem, groups, sample_weight)
 
     def _followed(
-        self, problem: Problem, path: Sequence[Pair], groups: Groups, alone: torch.Tensor | None
+        self,
+        problem: Problem,
+        path: Sequence[Strengths],
+        groups: Groups,
+        alone: torch.Tensor | None,
     ) -> Iterator[torch.Tensor]:
-        if math.isinf(path[0][0]):
+        if math.isinf(path[0].shared):
             yield from super()._followed(problem, path, groups, alone)
             return
         for posed, blocks in latent_path.followed(
             problem,
             groups,
-            [a for a, _ in path],
-            path[0][1],
+            [each.shared for each in path],
+            path[0].own,
         ):
             yield posed.weights(blocks)
 
-    def _refit(
-        self,
-        problem: Problem,
-        pair: Pair,
-        groups: Groups,
-        watch: Watch,
-        name: str,
-    ) -> Refit:
-        strength, own = pair
+    def _solved(
+        self, problem: Problem, strengths: Strengths, groups: Groups, watch: Watch, name: str
+    ) -> Solved:
+        strength, own = strengths
         if math.isinf(strength):
-            return super()._refit(problem, pair, groups, watch, name)
+            return super()._solved(problem, strengths, groups, watch, name)
         most, before = self._given.max_passes, problem.counts.passes
         init: Any = latent_path.start_of(problem, groups, strength, own, most) or "trace"
         spent = problem.counts.passes - before
@@ -104,27 +95,27 @@ class LatentSearch(TaskScores, OwnSearch):
             other = again.solve(problem.design, problem.targets, **second)
             spent += other.passes
             result = min(result, other, key=lambda each: each.certificate.objective)
-        result = replace(result, state=None, passes=spent, budget=most)  # type: ignore[arg-type]
-        self._warn_of(result)
-        self._shared = result.L.numpy(), result.S.numpy()
-        return Refit(result.coef.numpy(), result.intercept.numpy(), result)
+        result = replace(result, passes=spent, budget=most)
+        part = result.L.numpy(), result.S.numpy()
+        return Solved(result.coef.numpy(), result.intercept.numpy(), result, part)
 
-    def _something_is_shared(self) -> bool:
-        if self._shared is None:
+    def _has_shared_part(self, fitted: Refit) -> bool:
+        if fitted.part is None:
             return False
-        L, S = self._shared
+        L, S = fitted.part
         return bool((S.any(axis=1) & L.any(axis=0)).any())
 
-    def _set_parts(self, coef: Array) -> None:
+    def _set_parts(self, coef: Array, fitted: Refit | None) -> None:
         D, M = coef.shape
-        L, S = (np.zeros((D, 0)), np.zeros((0, M))) if self._shared is None else self._shared
+        L, S = np.zeros((D, 0)), np.zeros((0, M))
+        if fitted is not None and fitted.part is not None:
+            L, S = fitted.weights(fitted.part[0]), fitted.part[1]
         S = np.where(self.sharing_, S, 0.0)
         used = S.any(axis=1) & L.any(axis=0)
         L, S = L[:, used].astype(np.float64), S[used]
         scale = self.scale_[:, np.newaxis]
         self.L_, self.S_ = L / scale, S
         self.V_ = (coef - L @ S) / scale
-        self._shared = None
 
 
 class LatentMTLClassifierCV(SearchedClassifier, LatentSearch):

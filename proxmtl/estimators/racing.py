@@ -17,11 +17,11 @@ LEVEL = 0.977
 
 
 def promising(
-    scores: NDArray[np.float64], kept: NDArray[np.bool_], path_of: NDArray[np.intp]
+    scores: NDArray[np.float64], kept: NDArray[np.bool_], race_of: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
-    """Mask of the candidates that may still be the best of their path, (C,).
+    """Mask of the candidates that may still be the best of their race, (C,).
 
-    A candidate is dropped if it is worse than the leader of its path in each fold so far, and
+    A candidate is dropped if it is worse than the leader of its race in each fold so far, and
     significantly worse by a t test of the differences. The differences are paired by attribute and
     fold, which removes the effects that attributes and folds have on both candidates.
 
@@ -31,12 +31,12 @@ def promising(
         Scores on the folds so far; NaN if there is no score.
     kept : ndarray of bool, shape (C,)
         Mask of the candidates that were solved on all of these folds.
-    path_of : ndarray of int, shape (C,)
-        Index of each candidate's path. At least one candidate of each path is kept.
+    race_of : ndarray of int, shape (C,)
+        Index of each candidate's race. At least one candidate of each race is kept.
     """
     kept = kept.copy()
-    for path in np.unique(path_of):
-        members = np.flatnonzero(kept & (path_of == path))
+    for race in np.unique(race_of):
+        members = np.flatnonzero(kept & (race_of == race))
         scored = ~np.isnan(scores[members].sum(axis=0))
         folds = np.flatnonzero(scored.sum(axis=1))
         if len(folds) < FOLDS or scored.sum() < SCORES:

@@ -12,9 +12,30 @@ from numpy.typing import NDArray
 from proxmtl.latent import LatentResult
 from proxmtl.result import Result
 
-__all__ = ["Refit", "of_each"]
+__all__ = ["Refit", "Solved", "Strengths", "of_each"]
 
 Array = NDArray[Any]
+
+
+class Strengths(NamedTuple):
+    """Absolute strengths."""
+
+    shared: float
+    """Of the shared part; inf: none."""
+    own: float
+    """Of the own part."""
+
+
+class Solved(NamedTuple):
+    """Solution of a problem on features of some scale."""
+
+    coef: Array
+    """Shape (D, M)."""
+    intercept: Array
+    """Shape (M,)."""
+    result: Result[torch.Tensor] | LatentResult
+    part: Any
+    """The shared part, as its model has it; None without one."""
 
 
 class Refit(NamedTuple):
@@ -25,6 +46,17 @@ class Refit(NamedTuple):
     intercept: Array
     """Shape (M,)."""
     result: Result[torch.Tensor] | LatentResult
+    strengths: Strengths
+    part: Any
+    """As of `Solved`."""
+    factors: Array | None
+    """Factors (D,) of the features in the solve; None: all are 1."""
+    counted: float
+    """Passes that the problem has counted, and the result too."""
+
+    def weights(self, coef: Array) -> Array:
+        """Coefficients (D, K) on standardised features, from those on the features of the solve."""
+        return coef if self.factors is None else coef * self.factors[:, np.newaxis]
 
 
 def of_each(fits: Mapping[int, Refit], chosen: NDArray[np.intp]) -> tuple[Array, Array]:

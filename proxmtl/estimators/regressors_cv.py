@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proxmtl.estimators.calibration import Calibrations
-from proxmtl.estimators.cross_validated import OwnSearch, SharedSearch
+from proxmtl.estimators.cross_validated import OwnSearch
 from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.regressor import LinearAttributeRegressor
 from proxmtl.estimators.scoring import REAL_SCORINGS, Score, Scoring, of_values, scoring_of
+from proxmtl.estimators.shared_search import TraceSearch
 
 __all__ = ["SearchedRegressor", "SharedPlusOwnRegressorCV", "SingleTaskRegressorCV"]
 
@@ -24,6 +25,7 @@ class SearchedRegressor(LinearAttributeRegressor):
         0.01  # without noise ever weaker ones gain a little, ever stronger on noise
     )
 
+    standardize: bool | Literal["search"] = "search"  # type: ignore[assignment]
     scoring: str | Scoring = "r2"
 
     def _score_by(self) -> Score:
@@ -81,7 +83,7 @@ class SingleTaskRegressorCV(SearchedRegressor, OwnSearch):
     """
 
 
-class SharedPlusOwnRegressorCV(SearchedRegressor, SharedSearch):
+class SharedPlusOwnRegressorCV(SearchedRegressor, TraceSearch):
     r"""Regressions that share where sharing helps: :class:`SharedPlusOwnRegressor`, tuned.
 
     Strengths are chosen, and compared with single-task regressions, as in

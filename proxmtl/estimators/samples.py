@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from proxmtl.estimators.standardize import Standardization, fit_standardization
 from proxmtl.numerics import ROUNDING, column_moments
 from proxmtl.posing import observed_design
 from proxmtl.ranks import ALONE, Ranks, Told
-from proxmtl.row_sources import FeatureRows, held, held_type, rows_of
+from proxmtl.row_sources import FeatureRows, MappedRows, held, held_type, rows_of
 from proxmtl.targets import Reduction, Targets
 
 __all__ = ["Posed", "Samples"]
@@ -153,6 +153,18 @@ class Samples:
         if constant.any():
             X.eliminate_zeros()
         return replace(self, X=X, origin=np.where(constant, 0.0, mean / scale))
+
+    def multiplied(self, factors: NDArray[np.float64]) -> Samples:
+        """Return the features times non-negative factors, (D,), as a copy."""
+        dtype = np.result_type(self.X.dtype, np.float32)
+        own = factors.astype(dtype)
+        if isinstance(self.X, FeatureRows):
+            return replace(self, X=MappedRows(self.X, partial(np.multiply, own), dtype=dtype))
+        if not sparse.issparse(self.X):
+            return replace(self, X=self.X * own)
+        X = self.X.copy()
+        X.data *= own[X.indices]
+        return replace(self, X=X, origin=None if self.origin is None else self.origin * factors)
 
     def posed(
         self,

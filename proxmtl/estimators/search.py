@@ -18,6 +18,7 @@ from proxmtl.estimators.grouping import part_of
 from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.racing import promising
 from proxmtl.estimators.samples import Samples
+from proxmtl.estimators.scales import Training
 from proxmtl.estimators.scoring import Score
 from proxmtl.estimators.watch import Watch
 from proxmtl.groups import Groups
@@ -34,30 +35,32 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Fold:
-    """A training part as an unpenalised problem, and the held-out rows.
+    """A training part, and the held-out rows.
 
     Attributes
     ----------
-    problem : Problem
-        Problem of the M' attributes that can be learnt from the training part.
-    sample_weight : ndarray, shape (n,) or (n, M'), or None
-        Sample weights of the training part; concatenated over tasks if these have their own rows.
-    units : TargetUnits or None
-        Units of the training part's real labels, which the problem uses.
+    training : Training
+        Labels of the M' attributes that can be learnt from the training part.
     columns : ndarray of int, shape (M',)
-        Indices of the attributes of the problem.
+        Indices of these attributes.
+    units : TargetUnits or None
+        Units of the training part's real labels, which its problems use.
     test : ndarray of int
         Indices of the held-out rows.
     X : Samples
         Features of the held-out rows, standardised with the training part's moments.
     """
 
-    problem: Problem
-    sample_weight: NDArray[np.float64] | None
-    units: TargetUnits | None
+    training: Training
     columns: NDArray[np.intp]
+    units: TargetUnits | None
     test: NDArray[np.int64]
     X: Samples
+
+    @property
+    def problem(self) -> Problem:
+        """Problem of the training part, without a penalty."""
+        return self.training.problem
 
     def scores(self, points: Iterable[Tensor]) -> Iterator[Array]:
         """Linear scores of the held-out rows at each of some points, (n_test, M').
@@ -93,7 +96,7 @@ class GroupsOfFolds:
             return part_of(self.given, fold.columns)
         rows = fold.test.tobytes()
         if rows not in self.found:
-            self.found[rows] = groups_for("auto", fold.problem, fold.sample_weight, None)
+            self.found[rows] = groups_for("auto", fold.problem, fold.training.sample_weight, None)
         return self.found[rows]
 
 
@@ -206,26 +209,31 @@ def folds_of(
     *,
     loss: Loss,
     fit_intercept: bool,
-    standardize: bool,
+    spread: NDArray[np.float64] | None,
     reduction: Reduction,
 ) -> Iterator[Fold]:
-    """Yield the fold of each split; moments and units are those of its training part."""
+    """Yield the fold of each split; moments and units are those of its training part.
+
+    ``spread`` are the standard deviations of the features before they were standardised; None if
+    they are as given, and stay so.
+    """
     for train, test in splits:
         part = labels.part(train)
         columns = part.learnable
         if not len(columns):
             continue
         rows, held_out = X.rows(train), X.rows(test)
-        if standardize:
+        own = spread
+        if spread is not None:
             moments = rows.moments(part.per_row())
             rows, held_out = rows.standardized(moments), held_out.standardized(moments)
+            own = spread * moments.scale
         part, units = part.part(slice(None), columns), None
         if part.coding == "real":
             units = part.units(centred=fit_intercept, robust=isinstance(loss, Huber))
             part = part.in_units(units)
-        posed = rows.posed(part, intercept=fit_intercept, reduction=reduction, columns=columns)
-        problem = Problem(loss, posed.design, posed.targets)
-        yield Fold(problem, posed.sample_weight, units, columns, np.asarray(test), held_out)
+        training = Training(rows, part, columns, own, loss, fit_intercept, reduction)
+        yield Fold(training, columns, units, np.asarray(test), held_out)
 
 
 def search(
@@ -235,13 +243,13 @@ def search(
     score: Score,
     *,
     n_folds: int,
-    path_of: NDArray[np.intp],
+    race_of: NDArray[np.intp],
     watch: Watch,
     name: str,
 ) -> Searched:
     """Solve the candidates on the folds and score the held-out rows.
 
-    A candidate that is clearly worse on the first folds than another one of its path is not solved
+    A candidate that is clearly worse on the first folds than another one of its race is not solved
     on the other folds (:func:`promising`).
 
     Parameters
@@ -257,13 +265,13 @@ def search(
         Maps labels and linear scores of held-out rows to a score per attribute; higher is better.
     n_folds
         Number of folds F.
-    path_of : ndarray of int, shape (C,)
-        Index of each candidate's path.
+    race_of : ndarray of int, shape (C,)
+        Index of each candidate's race.
     watch, name
         What keeps finished folds, and the name of this search.
     """
     n, n_attributes = labels.numbers.shape
-    n_candidates = len(path_of)
+    n_candidates = len(race_of)
     kept, solved = np.ones(n_candidates, dtype=np.bool_), np.zeros(n_candidates, dtype=np.intp)
     scores = held_out = None
     passes = 0.0
@@ -282,7 +290,7 @@ def search(
         held_out[:, fold.test], scores[:, f] = found["held_out"].numpy(), found["scores"].numpy()
         passes += found["passes"] * fold.problem.targets.n_entries / n
         solved[kept] = f + 1
-        kept = promising(scores[:, : f + 1], kept, path_of)
+        kept = promising(scores[:, : f + 1], kept, race_of)
     two = "both classes" if labels.coding == "signs" else "two different labels"
     if scores is None or held_out is None:
         raise ValueError(f"cv: no training part has {two} of an attribute; use fewer folds.")

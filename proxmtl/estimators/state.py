@@ -24,6 +24,7 @@ __all__ = ["from_state", "to_state"]
 _ALWAYS = ("coef_", "intercept_", "mean_", "scale_")
 _OPTIONAL = (
     *("L_", "S_", "V_", "shared_coef_", "shared_directions_", "shared_loadings_", "sharing_"),
+    "feature_factors_",
     *("calibration_", "thresholds_", "target_mean_", "target_scale_"),
 )
 _INFINITE = "inf"

@@ -5,24 +5,26 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from proxmtl.estimators.labels import EncodedLabels
+from proxmtl.estimators.scales import UNIT, Scale
 from proxmtl.estimators.search import Searched
 from proxmtl.selection.edges import Edge, edges_of
 
 __all__ = [
+    "Candidate",
     "Evidence",
-    "Pair",
     "best_of",
     "beyond_the_end",
     "ends",
     "leading",
     "report",
+    "said_of",
     "sharing",
     "table",
 ]
@@ -34,10 +36,46 @@ ALIKE = 0.01
 COMPARED = 6
 """Maximum number of candidates with the best score of which the evidence is computed."""
 
-Pair = tuple[float, float]
-"""A candidate: strengths of the shared part (inf: none) and of the own part, in their units."""
 Evidence: TypeAlias = Callable[[NDArray[np.float32]], float]
 """How well the scores of held-out rows, (N, M), tell the labels: a logarithm of a likelihood."""
+
+
+class Candidate(NamedTuple):
+    """A candidate of a search."""
+
+    shared: float
+    """Strength of the shared part, in its unit; inf: none."""
+    own: float
+    """Strength of the own part, in its unit."""
+    scale: Scale = UNIT
+    """Of the features."""
+
+    def has_part(self) -> bool:
+        """Whether it has a shared part."""
+        return math.isfinite(self.shared)
+
+    def shares(self) -> bool:
+        """Whether attributes have something in common: a shared part, or relevant features."""
+        return self.has_part() or self.scale.relevance > 0
+
+    def is_alone(self) -> bool:
+        """Whether each attribute is learnt from its own labels alone."""
+        return not self.shares()
+
+    @property
+    def follows(self) -> str:
+        """Name of the strength that its path varies."""
+        return "own" if math.isinf(self.shared) else "shared"
+
+    def at(self, strength: float) -> Candidate:
+        """Candidate of the same path with another strength."""
+        if math.isinf(self.shared):
+            return self._replace(own=strength)
+        return self._replace(shared=strength)
+
+    def is_beside(self, other: Candidate) -> bool:
+        """Whether another one is of the same path."""
+        return self.follows == other.follows and self == other.at(getattr(self, self.follows))
 
 
 def sharing(
@@ -118,8 +156,10 @@ def report(
     return table
 
 
-def table(candidates: Sequence[Pair], found: Searched) -> pd.DataFrame:
+def table(candidates: Sequence[Candidate], found: Searched) -> pd.DataFrame:
     """Table with a row per candidate: strengths, number of folds, mean score and standard error.
+
+    And the scale of the features, as a power of their standard deviations and of their relevance.
 
     The last two are NaN unless the candidate was solved on all folds, since means over different
     folds are not comparable.
@@ -127,8 +167,10 @@ def table(candidates: Sequence[Pair], found: Searched) -> pd.DataFrame:
     error = np.where(found.complete, _standard_error(found.by_fold), np.nan)
     return pd.DataFrame(
         {
-            "shared_strength": [pair[0] for pair in candidates],
-            "own_strength": [pair[1] for pair in candidates],
+            "shared_strength": [each.shared for each in candidates],
+            "own_strength": [each.own for each in candidates],
+            "scale_power": [each.scale.power for each in candidates],
+            "relevance": [each.scale.relevance for each in candidates],
             "folds": found.folds,
             "mean": found.means,
             "standard_error": error,
@@ -145,35 +187,37 @@ def _standard_error(by_fold: NDArray[np.float64]) -> NDArray[np.float64]:
     return error
 
 
-def ends(candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0.0) -> list[Edge]:
+def ends(
+    candidates: Sequence[Candidate], means: NDArray[np.float64], flat: float = 0.0
+) -> list[Edge]:
     """Ends of the best candidate's path at which it lies, so that the path should be extended.
 
     Not at the strongest shared part, which is nearly critical: beyond it nothing is shared. Nor at
     an end whose last step gained at most the fraction ``flat`` of the path's range.
     """
     best = candidates[leading(means)]
-    name, axis = ("shared_strength", 0) if math.isfinite(best[0]) else ("own_strength", 1)
-    path = [pair for pair in candidates if pair[1 - axis] == best[1 - axis]]
-    found = edges_of([{name: pair[axis]} for pair in path], path.index(best))
+    path = [each for each in candidates if each.is_beside(best)]
+    name = f"{best.follows}_strength"
+    found = edges_of([{name: getattr(each, best.follows)} for each in path], path.index(best))
     if len(path) > 1:
-        scores = np.array([means[candidates.index(pair)] for pair in sorted(path)])
+        scores = np.array([means[candidates.index(each)] for each in sorted(path)])
         gains = {"lowest": scores[0] - scores[1], "highest": scores[-1] - scores[-2]}
         found = [edge._replace(gain=float(gains[edge.side])) for edge in found]
         least = flat * (np.nanmax(scores) - np.nanmin(scores))
         # next to a dropped candidate the gain is unknown (NaN), but large
         found = [edge for edge in found if not (flat > 0 and edge.gain <= least)]
-    return [edge for edge in found if axis == 1 or edge.side == "lowest"]
+    return [edge for edge in found if best.follows == "own" or edge.side == "lowest"]
 
 
 def best_of(
-    candidates: Sequence[Pair],
+    candidates: Sequence[Candidate],
     found: Searched,
     *,
-    shared: bool,
+    among: Callable[[Candidate], bool],
     evidence: Evidence,
     one_standard_error: bool = False,
 ) -> int | None:
-    """Index of the best candidate with (or without) a shared part; None if there is none.
+    """Index of the best of some of the candidates; None if there is none of them.
 
     Where several have the best score, as where all of them order all rows correctly, it is the
     strongest of those whose held-out scores tell the labels best (of many, some along the path are
@@ -182,7 +226,7 @@ def best_of(
     """
     means = found.means
     known = np.isfinite(means)
-    numbers = [i for i, (a, _) in enumerate(candidates) if math.isfinite(a) == shared and known[i]]
+    numbers = [i for i, each in enumerate(candidates) if among(each) and known[i]]
     if not numbers:
         return None
     best = numbers[leading(means[numbers])]
@@ -208,18 +252,31 @@ def leading(means: NDArray[np.float64]) -> int:
 
 
 def beyond_the_end(
-    candidates: Sequence[Pair], means: NDArray[np.float64], flat: float = 0.0
-) -> list[list[Pair]]:
+    candidates: Sequence[Candidate], means: NDArray[np.float64], flat: float = 0.0
+) -> list[list[Candidate]]:
     """Extend a path whose end is best by three steps, at the ratio of its strengths."""
-    shared, own = candidates[leading(means)]
+    best = candidates[leading(means)]
     further = []
     for edge in ends(candidates, means, flat):
-        axis = 0 if edge.name == "shared_strength" else 1
-        same = (shared, own)[1 - axis]
-        values = sorted(pair[axis] for pair in candidates if pair[1 - axis] == same)
+        values = sorted(getattr(each, best.follows) for each in candidates if each.is_beside(best))
         if edge.side == "only":
             continue  # a path of one candidate has no ratio
         at, beside = values[:2] if edge.side == "lowest" else values[:-3:-1]
-        steps = [at * (at / beside) ** k for k in (1, 2, 3)]
-        further.append([(value, own) if axis == 0 else (math.inf, value) for value in steps])
+        further.append([best.at(at * (at / beside) ** k) for k in (1, 2, 3)])
     return further
+
+
+def said_of(edge: Edge) -> str:
+    """Say that the best candidate is the last one tried, and what the last step gained."""
+    gained = ""
+    if math.isfinite(edge.gain):
+        gained = (
+            f" The last step gained {edge.gain:.2g} of the mean score: where as much again would "
+            "not matter, nothing need be done."
+        )
+    # in quotes: it is a column of the table, and no option that could be given
+    return (
+        f"the best '{edge.name}', {edge.value:.4g}, is the {edge.side} of {edge.tried} values "
+        f"tried, to which the search has extended its path.{gained} All steps are in the table of "
+        "candidates (cv_results_, in a run folder candidates.csv)."
+    )

@@ -16,7 +16,7 @@ from proxmtl.estimators.calibration import (
     calibration,
 )
 from proxmtl.estimators.search import Searched
-from proxmtl.estimators.verdict import best_of
+from proxmtl.estimators.verdict import Candidate, best_of
 
 
 def drawn(rng, n, slopes, shifts, positives=0.5):
@@ -189,8 +189,10 @@ def test_an_evidence_that_is_not_a_number_is_the_least(evidences, best):
     n = len(evidences)
     held_out = np.arange(n, dtype=np.float32)[:, None, None]
     found = Searched(np.ones((n, 2, 1)), held_out, np.full(n, 2), 0.0)
-    pairs = [(np.inf, 0.1**k) for k in range(n)]
-    taken = best_of(pairs, found, shared=False, evidence=lambda each: evidences[int(each[0, 0])])
+    pairs = [Candidate(np.inf, 0.1**k) for k in range(n)]
+    taken = best_of(
+        pairs, found, among=Candidate.is_alone, evidence=lambda each: evidences[int(each[0, 0])]
+    )
     assert taken == best
 
 
@@ -202,8 +204,8 @@ def test_of_many_candidates_with_the_best_score_some_are_compared():
         seen.append(int(each[0, 0]))
         return -abs(seen[-1] - 10.0)
 
-    pairs = [(np.inf, 0.1**k) for k in range(15)]
-    assert best_of(pairs, found, shared=False, evidence=evidence) == 9
+    pairs = [Candidate(np.inf, 0.1**k) for k in range(15)]
+    assert best_of(pairs, found, among=Candidate.is_alone, evidence=evidence) == 9
     assert seen == [0, 3, 6, 9, 12]
 
 

@@ -33,16 +33,16 @@ TASKS = [
     LatentMTLClassifier(**BRIEF),
     LatentMTLClassifier(own_strength=0.01, standardize=False, **BRIEF),
     GOMTLClassifier(n_latents=3, fit_intercept=False, **BRIEF),
-    LatentMTLClassifierCV(**SMALL),
+    LatentMTLClassifierCV(fallback=False, **SMALL),
     LatentMTLRegressor(**BRIEF),
-    LatentMTLRegressorCV(**SMALL),
+    LatentMTLRegressorCV(fallback=False, **SMALL),
 ]
 SHARED = [
     SharedPlusOwnClassifier(),
     SharedPlusOwnClassifier(groups=GROUPS, standardize=False),
-    SharedPlusOwnClassifierCV(**SMALL),
+    SharedPlusOwnClassifierCV(fallback=False, **SMALL),
     SharedPlusOwnRegressor(groups=GROUPS),
-    SharedPlusOwnRegressorCV(**SMALL),
+    SharedPlusOwnRegressorCV(fallback=False, **SMALL),
 ]
 ALL = [*TASKS, *SHARED]
 
@@ -130,7 +130,9 @@ def test_attributes_alone_have_no_latent_scores():
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(40, 5)), (rng.random((40, 3)) < 0.5).astype(float)
     for kind in (SharedPlusOwnClassifierCV, LatentMTLClassifierCV):
-        model = kind(cv=2, random_state=0, scoring=lambda _labels, values: -values.std()).fit(X, Y)
+        model = kind(
+            cv=2, random_state=0, scoring=lambda _labels, values: -values.std(), relevance=False
+        ).fit(X, Y)
         assert not model.sharing_.any()
         assert model.transform(X).shape == (40, 0)
         assert len(model.get_feature_names_out()) == 0

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from strategies import classification
 
 import proxmtl as pm
@@ -183,8 +184,8 @@ def test_one_standard_error_takes_the_strongest_that_is_as_good():
     rng = np.random.default_rng(3)
     X = rng.normal(size=(120, 8))
     Y = (X @ rng.normal(size=(8, 3)) + 4 * rng.normal(size=(120, 3)) > 0).astype(float)
-    best = SingleTaskClassifierCV(random_state=0).fit(X, Y)
-    careful = SingleTaskClassifierCV(random_state=0, one_standard_error=True).fit(X, Y)
+    best = SingleTaskClassifierCV(standardize=True, random_state=0).fit(X, Y)
+    careful = clone(best).set_params(one_standard_error=True).fit(X, Y)
     table = best.cv_results_
     leader = table.loc[table["mean"].idxmax()]
     close = table[table["mean"] >= leader["mean"] - leader["standard_error"]]

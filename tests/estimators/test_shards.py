@@ -11,7 +11,8 @@ import pytest
 from sklearn.base import clone
 
 import proxmtl as pm
-from proxmtl.estimators import cross_validated, paths
+from proxmtl.estimators import cross_validated, paths, stages
+from proxmtl.estimators.shared_search import TraceSearch
 from proxmtl.io import InputError, open_shards
 from proxmtl.row_sources import FeatureRows, JoinedRows
 from proxmtl.solvers import span_descent
@@ -111,8 +112,8 @@ def test_what_is_chosen_is_chosen_of_features_in_memory_too(estimator, monkeypat
     exact = partial(span_descent.descended, most=2000, tolerance=1e-9)
     monkeypatch.setattr(paths, "descended", exact)
     monkeypatch.setattr(cross_validated, "OWN", (1.0, 0.1, 0.01))
-    monkeypatch.setattr(cross_validated, "SHARED", (0.5, 0.2))
-    monkeypatch.setattr(cross_validated, "EXTENSIONS", 0)
+    monkeypatch.setattr(TraceSearch, "shares", (0.5, 0.2))
+    monkeypatch.setattr(stages, "EXTENSIONS", 0)
     labels = Z if "Regressor" in named(estimator) else Y
     rows = shards(tmp_path)
     expected = clone(estimator).fit(X, labels)

@@ -215,7 +215,7 @@ def test_predictions_scores_and_files_heed_them(threshold, vector, tmp_path):
 def test_class_weights_do_not_move_the_best_f1():
     X, Y = rare(600)
     plain, weighted = (
-        SingleTaskClassifierCV(threshold="f1", class_weight=c, **SMALL).fit(X, Y)
+        SingleTaskClassifierCV(threshold="f1", class_weight=c, standardize=True, **SMALL).fit(X, Y)
         for c in (None, "balanced")
     )
     assert weighted.predict_proba(X).mean() > plain.predict_proba(X).mean() + 0.1

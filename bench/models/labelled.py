@@ -86,16 +86,17 @@ class Setting(NamedTuple):
         )
 
 
-def each_alone(draw: Draw, scoring: str) -> Iterator[Any]:
+def each_alone(draw: Draw, scoring: str, *, scaled: bool = True) -> Iterator[Any]:
     """Yield scikit-learn's classifier of each attribute, fitted to its own labelled rows.
 
-    Its folds are stratified, in the order of the rows, which is random.
+    Its folds are stratified, in the order of the rows, which is random. Features are scaled to unit
+    variance, or centred alone.
     """
     for y in draw.Y.T:
         seen = ~np.isnan(y)
         folds = max(2, min(FOLDS, int(y[seen].sum()), int((1 - y[seen]).sum())))
         model = make_pipeline(
-            StandardScaler(),
+            StandardScaler(with_std=scaled),
             LogisticRegressionCV(
                 Cs=CS,
                 cv=folds,
@@ -192,6 +193,7 @@ SETTINGS = {
     "wbcatt 50 images": Setting(wbcatt, 50, 3099),
     "wbcatt 500 images": Setting(wbcatt, 500, 3099),
     "wbcatt 5 %": Setting(wbcatt, 2000, 3099, 0.05),
+    "wbcatt": Setting(wbcatt, 7199, 3099),
     "digits 300 images": Setting(digits, 300, 1497),
     "digits 20 %": Setting(digits, 600, 1197, 0.2),
     "emotions": Setting(mulan("emotions"), 391, 202),

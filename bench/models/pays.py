@@ -6,8 +6,8 @@
 
 Each draw has its own training rows, and labels hidden at random where a share is given. On the same
 training rows, and with the same number of folds, the models choose their strengths by
-cross-validation: scikit-learn's ``LogisticRegressionCV`` for each attribute alone, ours alone, with
-a shared part, and with latent tasks. Ours at default strengths, with either, are not tuned.
+cross-validation: scikit-learn's ``LogisticRegressionCV`` for each attribute alone, on features of unit
+variance and as given, ours alone, with a shared part, and with latent tasks. Ours at default strengths, with either, are not tuned.
 The test rows are scored once. What is finished is kept in
 ``bench/results/pays.json`` and not run again. The table that is printed stands in
 docs/how_to/sharing.md.
@@ -38,6 +38,7 @@ from proxmtl.estimators import (
 )
 
 PEER = "LogisticRegressionCV"
+PEER_AS_GIVEN = "LogisticRegressionCV, features as given"
 ALONE = "SingleTaskClassifierCV"
 SHARED = "SharedPlusOwnClassifierCV"
 LATENT = "LatentMTLClassifierCV"
@@ -45,6 +46,7 @@ UNTUNED = "SharedPlusOwnClassifier"
 LATENT_UNTUNED = "LatentMTLClassifier"
 COLUMNS = {
     PEER: "LRCV",
+    PEER_AS_GIVEN: "LRCV as given",
     ALONE: "alone",
     SHARED: "shared",
     LATENT: "latent",
@@ -61,11 +63,15 @@ class Scored(NamedTuple):
     """Time of the whole fit, in units of that of the final fits at the strengths chosen."""
 
 
-def peer_scores(draw: Draw, seed: int) -> Scored:
+def peer(*, scaled: bool) -> Callable[[Draw, int], Scored]:
     """Scores of scikit-learn's classifier for each attribute, on its own labelled rows."""
-    del seed  # nothing is random
-    models = each_alone(draw, "average_precision")
-    return Scored(np.column_stack([each.decision_function(draw.X_test) for each in models]))
+
+    def scores(draw: Draw, seed: int) -> Scored:
+        del seed  # nothing is random
+        models = each_alone(draw, "average_precision", scaled=scaled)
+        return Scored(np.column_stack([each.decision_function(draw.X_test) for each in models]))
+
+    return scores
 
 
 def ours(kind: type[SingleTaskClassifierCV]) -> Callable[[Draw, int], Scored]:
@@ -95,7 +101,8 @@ def untuned(
 
 
 MODELS: dict[str, Callable[[Draw, int], Scored]] = {
-    PEER: peer_scores,
+    PEER: peer(scaled=True),
+    PEER_AS_GIVEN: peer(scaled=False),
     ALONE: ours(SingleTaskClassifierCV),
     SHARED: ours(SharedPlusOwnClassifierCV),
     LATENT: ours(LatentMTLClassifierCV),
@@ -141,8 +148,9 @@ def table(runs: dict[str, Any]) -> list[str]:
     """Lines of the table of scores, in Markdown: settings of which all models were run."""
     columns = " | ".join(COLUMNS.values())
     lines = [
-        f"| setting | attributes | labels each | draws | {columns} | gain | CPU s | fits |",
-        "|---|" + "---|" * (len(COLUMNS) + 6),
+        f"| setting | attributes | labels each | draws | {columns} "
+        "| gain | over as given | CPU s | fits |",
+        "|---|" + "---|" * (len(COLUMNS) + 7),
     ]
     for name in SETTINGS:
         draws = [runs[key] for key in sorted(runs) if key.rsplit(" #", 1)[0] == name]
@@ -153,11 +161,11 @@ def table(runs: dict[str, Any]) -> list[str]:
             model: np.array([100 * np.mean(draw[model]["ap"]) for draw in draws])
             for model in MODELS
         }
-        gain, half = interval(means[SHARED] - means[PEER])
+        gains = [interval(means[SHARED] - means[each]) for each in (PEER, PEER_AS_GIVEN)]
         figures = " | ".join(f"{values.mean():.1f}" for values in means.values())
         seconds = [
             f"{np.mean([draw[model]['cpu_seconds'] for draw in draws]):.1f}"
-            for model in (PEER, ALONE, SHARED, LATENT)
+            for model in (PEER, PEER_AS_GIVEN, ALONE, SHARED, LATENT)
         ]
         costs = [
             [draw[model]["single_fits"] for draw in draws if "single_fits" in draw[model]]
@@ -168,7 +176,8 @@ def table(runs: dict[str, Any]) -> list[str]:
         each = np.mean([draw["labels"] / draw["attributes"] for draw in draws])
         lines.append(
             f"| {name} | {attributes:.0f} | {each:.0f} | {len(draws)} | {figures} | "
-            f"{gain:+.1f} ± {half:.1f} | {', '.join(seconds)} | {', '.join(fits)} |"
+            f"{' | '.join(f'{gain:+.1f} ± {half:.1f}' for gain, half in gains)} | "
+            f"{', '.join(seconds)} | {', '.join(fits)} |"
         )
     return lines
 

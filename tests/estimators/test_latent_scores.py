@@ -28,19 +28,20 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 BRIEF = {"max_passes": 80}
 SMALL = {"cv": 3, "random_state": 0}
+PART = {"fallback": False, "relevance": False}  # a shared part in any case
 GROUPS = {"first": list(range(4)), "second": list(range(4, 8))}
 TASKS = [
     LatentMTLClassifier(**BRIEF),
     LatentMTLClassifier(own_strength=0.01, standardize=False, **BRIEF),
     GOMTLClassifier(n_latents=3, fit_intercept=False, **BRIEF),
-    LatentMTLClassifierCV(fallback=False, **SMALL),
+    LatentMTLClassifierCV(**PART, **SMALL),
     LatentMTLRegressor(**BRIEF),
     LatentMTLRegressorCV(fallback=False, **SMALL),
 ]
 SHARED = [
     SharedPlusOwnClassifier(),
     SharedPlusOwnClassifier(groups=GROUPS, standardize=False),
-    SharedPlusOwnClassifierCV(fallback=False, **SMALL),
+    SharedPlusOwnClassifierCV(**PART, **SMALL),
     SharedPlusOwnRegressor(groups=GROUPS),
     SharedPlusOwnRegressorCV(fallback=False, **SMALL),
 ]

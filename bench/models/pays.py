@@ -6,10 +6,10 @@
 
 Each draw has its own training rows, and labels hidden at random where a share is given. On the same
 training rows, and with the same number of folds, the models choose their strengths by
-cross-validation: scikit-learn's ``LogisticRegressionCV`` for each attribute alone, on features of unit
-variance and as given, ours alone, with a shared part, and with latent tasks. Ours at default strengths, with either, are not tuned.
-The test rows are scored once. What is finished is kept in
-``bench/results/pays.json`` and not run again. The table that is printed stands in
+cross-validation: scikit-learn's ``LogisticRegressionCV`` for each attribute alone, on features of
+unit variance and on features as given; ours alone, with a shared part, and with latent tasks. Ours
+at default strengths, with either, are not tuned. The test rows are scored once. What is finished
+is kept in ``bench/results/pays.json`` and not run again. The table that is printed stands in
 docs/how_to/sharing.md.
 """
 
@@ -146,10 +146,9 @@ def interval(differences: np.ndarray) -> tuple[float, float]:
 
 def table(runs: dict[str, Any]) -> list[str]:
     """Lines of the table of scores, in Markdown: settings of which all models were run."""
-    columns = " | ".join(COLUMNS.values())
+    columns = " | ".join([*COLUMNS.values(), "gain", "over as given"])
     lines = [
-        f"| setting | attributes | labels each | draws | {columns} "
-        "| gain | over as given | CPU s | fits |",
+        f"| setting | attributes | labels each | draws | {columns} | CPU s | fits |",
         "|---|" + "---|" * (len(COLUMNS) + 7),
     ]
     for name in SETTINGS:

@@ -45,7 +45,7 @@ def fit(
         ),
     ] = None,
     balanced: options.Balanced = False,
-    standardize: options.Standardize = True,
+    standardize: options.StandardizeOrSearch = None,
     single_task: options.SingleTask = None,
     auto: Annotated[
         bool | None,
@@ -209,7 +209,7 @@ def fit(
             "class_weight": "balanced" if balanced else None,
             "max_passes": max_passes,
             "label_names": work.data.names,
-            "standardize": standardize,
+            "standardize": ("search" if auto else True) if standardize is None else standardize,
             **({} if tol is None else {"tol": tol}),
         }
         searched: dict[str, Any] = {

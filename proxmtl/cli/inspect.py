@@ -46,6 +46,7 @@ def inspect(
     from proxmtl.io.names import is_by_product
     from proxmtl.io.seal import read_manifest
     from proxmtl.report.tables import figures_table, sharing_table
+    from proxmtl.report.verdict import scaling_of
 
     console = make_console()
     kind = read_model_kind(run)
@@ -73,6 +74,8 @@ def inspect(
             if SHARING in manifest.entries and SHARING not in changed:
                 report = _sharing_report(fitted, manifest.read(SHARING))
             lines["sharing"] = sharing_line(fitted.model.sharing_, report)
+            scaled = "" if report is None else scaling_of(report)
+            lines |= {"features": scaled} if scaled else {}
     console.print(f"[bold]{title}[/]")
     console.print(figures_table(lines))
     if report is not None:

@@ -39,6 +39,7 @@ from proxmtl.report.cautions import (
     zero_attributes,
 )
 from proxmtl.report.tables import figures_table, group_table
+from proxmtl.report.verdict import scaling_of
 from proxmtl.result import Status
 from proxmtl.row_sources import FeatureRows, rows_of
 
@@ -66,6 +67,8 @@ class Outcome(NamedTuple):
     report: dict[str, Any]
     sharing: str | None = None
     """What a model that chose whether to share found."""
+    scaling: str = ""
+    """How it scales features."""
     zero: str | None = None
     """Which attributes have no weights, and what to do."""
     wary: tuple[str, ...] = ()
@@ -184,7 +187,9 @@ def write_fitted(
         silent = (positives > 0) & model.coef_.any(axis=1) & ~_said(scores[0], known)
         wary += never_yes(data.names, silent, model.get_params(deep=False))
     zero = _zero(model, data.names, config)
-    return Outcome(means, on, report, _sharing(model), zero, tuple(wary))
+    chosen = getattr(model, "report_", None)
+    scaling = "" if chosen is None else scaling_of(chosen)
+    return Outcome(means, on, report, _sharing(model), scaling, zero, tuple(wary))
 
 
 def _said(scores: Any, known: Any) -> NDArray[np.bool_]:
@@ -223,7 +228,8 @@ def show_outcome(console: Console, outcome: Outcome, out: Path) -> None:
         console.print(group_table(outcome.means, title=f"Scores on {outcome.on}"))
     lines = summary_lines(outcome.report)
     if outcome.sharing is not None:  # of a search, the solver's other figures are in the run
-        lines = {"sharing": outcome.sharing, "status": lines["status"]}
+        scaled = {"features": outcome.scaling} if outcome.scaling else {}
+        lines = {"sharing": outcome.sharing, **scaled, "status": lines["status"]}
     console.print(figures_table(lines))
     for warning in (*outcome.wary, *([] if outcome.zero is None else [outcome.zero])):
         say_warning(warning)

@@ -27,6 +27,7 @@ def without_sharing(
     *,
     labels: EncodedLabels,
     calibrated: Calibrations,
+    scaling: str,
     report: pd.DataFrame,
 ) -> Any:
     """Copy an estimator with a shared part, as it is where no attribute shares.
@@ -41,6 +42,8 @@ def without_sharing(
         Scores of held-out rows by the single-task candidate, (N, M), which calibrate it.
     labels, calibrated
         Labels of the rows, and calibrations on them.
+    scaling
+        Of the features in that fit.
     report
         Its `report_` but for these, a row per attribute in order.
     """
@@ -53,6 +56,7 @@ def without_sharing(
     coef, alone.intercept_ = moments.fold(fitted.coef, fitted.intercept + shift)
     alone.coef_ = np.ascontiguousarray(coef.T)
     report["shared_strength"], report["own_strength"] = fitted.strengths
+    report["scaling"] = scaling
     alone.report_ = report.set_index(model.report_.index)
     alone._restore()  # noqa: SLF001
     return alone

@@ -208,6 +208,7 @@ class OwnSearch(LinearModel):
         lines = report(found, (alone, shared), self.sharing_, labels)
         strengths = np.array([fits[number].strengths for number in chosen.tolist()])
         lines["shared_strength"], lines["own_strength"] = strengths.T
+        lines["scaling"] = [str(candidates[number].scale) for number in chosen.tolist()]
         names = self.label_names_ if self.label_names_ is not None else range(n_attributes)
         self.report_ = lines.set_index(pd.Index(names, name="attribute"))
         self.cv_results_ = table(candidates, found)
@@ -226,6 +227,7 @@ class OwnSearch(LinearModel):
                 found.held_out[alone],
                 labels=labels,
                 calibrated=calibrated,
+                scaling=str(candidates[alone].scale),
                 report=report(found, (alone, shared), np.zeros_like(self.sharing_), labels),
             )
         return coef, intercept + shift

@@ -42,6 +42,10 @@ class Scale(NamedTuple):
     ridge: float = 0.0
     """Strength of the single-task models, in its unit; 0 without relevance."""
 
+    def __str__(self) -> str:
+        named = {0.0: "unit variance", 0.5: "Pareto", 1.0: "as given"}[self.power]
+        return named + ("", ", relevance", ", relevance squared")[self.relevance]
+
     @property
     def base(self) -> Scale:
         """The same power without relevance."""

@@ -157,20 +157,17 @@ def report(
 
 
 def table(candidates: Sequence[Candidate], found: Searched) -> pd.DataFrame:
-    """Table with a row per candidate: strengths, number of folds, mean score and standard error.
+    """Table with a row per candidate: strengths, scaling of the features, folds, and scores.
 
-    And the scale of the features, as a power of their standard deviations and of their relevance.
-
-    The last two are NaN unless the candidate was solved on all folds, since means over different
-    folds are not comparable.
+    The mean score and its standard error are NaN unless the candidate was solved on all folds,
+    since means over different folds are not comparable.
     """
     error = np.where(found.complete, _standard_error(found.by_fold), np.nan)
     return pd.DataFrame(
         {
             "shared_strength": [each.shared for each in candidates],
             "own_strength": [each.own for each in candidates],
-            "scale_power": [each.scale.power for each in candidates],
-            "relevance": [each.scale.relevance for each in candidates],
+            "scaling": [str(each.scale) for each in candidates],
             "folds": found.folds,
             "mean": found.means,
             "standard_error": error,

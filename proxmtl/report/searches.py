@@ -44,7 +44,11 @@ def search_charts(run: ReportedRun) -> list[tuple[str, Spec, bool]]:
     percent = named == "mean AP"
     found = []
     finite = [row for row in rows if np.isfinite(row["x"]) and row["x"] > 0]
-    alone = [{**row, "x": row["other_value"]} for row in rows if np.isinf(row["x"])]
+    alone = [
+        {**row, "x": row["other_value"], "other": row["scaling"]}
+        for row in rows
+        if np.isinf(row["x"])
+    ]
     if finite:
         title = "Attributes that share" if alone else "Candidates of the search"
         chart = search_chart(
@@ -52,8 +56,10 @@ def search_charts(run: ReportedRun) -> list[tuple[str, Spec, bool]]:
         )
         found.append((title, chart, _has_best(finite)))
     if alone:
-        chart = search_chart(alone, x=_words(other or x), y=named, other=None, percent=percent)
-        found.append(("Each attribute alone", chart, _has_best(alone)))
+        scaled = "scaling" if len({row["other"] for row in alone}) > 1 else None
+        chart = search_chart(alone, x=_words(other or x), y=named, other=scaled, percent=percent)
+        title = "Without a shared part" if scaled else "Each attribute alone"
+        found.append((title, chart, _has_best(alone)))
     return found
 
 
@@ -69,7 +75,7 @@ def _axes_of(table: pd.DataFrame) -> list[tuple[str, str | None]]:
 
 def _rows(table: pd.DataFrame, x: str, other: str | None, score: str) -> list[dict[str, Any]]:
     """One row a candidate, of the mean over its splits; those without a score are left out."""
-    keys = [x] if other is None else [x, other]
+    keys = [*([x] if other is None else [x, other]), *(["scaling"] if "scaling" in table else [])]
     rows: list[dict[str, Any]] = []
     for key, part in table.groupby(keys, sort=True):
         values = part[score].to_numpy(float)
@@ -82,12 +88,13 @@ def _rows(table: pd.DataFrame, x: str, other: str | None, score: str) -> list[di
             error = float(part["standard_error"].iloc[0])
         elif len(values) > 1 and "split" in part:
             error = float(np.sqrt(np.square(values - mean).sum() / (len(values) - 1) / len(values)))
-        numbers = [float(value) for value in key]
+        numbers = [float(value) for value in key[: 1 if other is None else 2]]
         rows.append(
             {
                 "x": numbers[0],
                 "other": f"{numbers[-1]:.3g}",
                 "other_value": numbers[-1],
+                "scaling": str(key[-1]) if "scaling" in table else "",
                 "y": mean,
                 "low": mean - error,
                 "high": mean + error,

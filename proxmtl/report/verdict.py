@@ -21,6 +21,7 @@ __all__ = [
     "clear_gains",
     "comparison_sentence",
     "headline",
+    "scaling_of",
     "verdict",
 ]
 
@@ -124,6 +125,8 @@ def verdict(run: ReportedRun, models: Sequence[Model], tables: Sequence[pd.DataF
     ]
     if run.sharing is not None:
         found += _sharing(run.sharing)
+        scaled = scaling_of(run.sharing)
+        found += [f"Features are {scaled}, as cross-validation chose."] if scaled else []
     return found + _structure(run)
 
 
@@ -181,6 +184,32 @@ def _sharing(report: pd.DataFrame) -> list[str]:
             f"{points(split.others)} for the others."
         )
     return found
+
+
+_SCALED = {
+    "unit variance": "scaled to unit variance",
+    "Pareto": "divided by the roots of their standard deviations",
+    "as given": "left on their own scales",
+}
+
+
+def scaling_of(report: pd.DataFrame) -> str:
+    """How features are scaled, in words; empty where a report of a search doesn't say."""
+    if "scaling" not in report:
+        return ""
+    chosen = report["scaling"].astype(str)
+    if "shared" in report and 0 < report["shared"].sum() < len(report):
+        shared = report["shared"].astype(bool)
+        together, alone = (_scaled(each.iloc[0]) for each in (chosen[shared], chosen[~shared]))
+        return together if together == alone else f"{together} (of attributes alone: {alone})"
+    return _scaled(chosen.iloc[0])
+
+
+def _scaled(name: str) -> str:
+    base, *relevance = name.split(", ")
+    return _SCALED.get(base, base) + (
+        " and weighed by their relevance to all attributes" if relevance else ""
+    )
 
 
 def clear_gains(report: pd.DataFrame, sign: int = 1) -> list[str]:

@@ -215,6 +215,14 @@ def test_paths_of_a_search_are_drawn_with_the_best():
     )
     page = Parsed(report_page([run_of(search=table)]))
     assert page.section("search")
+    scaled = table.assign(scaling=["as given", "Pareto", "Pareto", "Pareto"])
+    lines = Parsed(report_page([run_of(search=scaled)]))
+    charts = lines.charts["charts"].values()
+    named = [values_of(c, 0) for c in charts if "mean AP" in c.get("description", "")]
+    assert [sorted(point["other"] for point in each) for each in named] == [
+        ["1"],
+        ["Pareto", "as given"],
+    ]
     charts = [c for c in page.charts["charts"].values() if "mean AP" in c.get("description", "")]
     assert [sorted(point["x"] for point in values_of(c, 0)) for c in charts] == [[0.1], [0.1, 1]]
     rings = [

@@ -63,6 +63,7 @@ class Experiment(NamedTuple):
 
 LINEAR = (
     Row("logistic", "logistic regression of each attribute, scikit-learn"),
+    Row("as-given", "logistic regression of each attribute, features as given, scikit-learn"),
     Row("svm", "linear SVM of each attribute, scikit-learn"),
     Row("crf", "pairs of attributes on scikit-learn's scores"),
     Row("single", "single-task"),
@@ -74,6 +75,7 @@ LINEAR = (
     Row("mg", "W = L S, groups"),
     Row("paper", "W = L S, groups, Algorithm 1"),
     Row("convex", "shared + own parts, convex"),
+    Row("auto", "shared + own parts, convex, scaling of features searched (fit --auto)"),
     Row("own", "W = L S + V, one group"),
     Row("own-groups", "W = L S + V, groups"),
 )
@@ -119,8 +121,10 @@ def _seen(*slow: str) -> tuple[Row, ...]:
     return (*(row._replace(asked=row.name in slow) for row in LINEAR), *ABLATIONS)
 
 
-_UNSEEN = (*_named("single", "ridge", "convex", "own"), BILINEAR)
-_MULAN = _named("logistic", "single", "ridge", "lasso", "l21", "m", "convex", "own")
+_UNSEEN = (*_named("single", "ridge", "convex", "auto", "own"), BILINEAR)
+_MULAN = _named(
+    *("logistic", "as-given", "single", "ridge", "lasso", "l21", "m", "convex", "auto", "own")
+)
 
 EXPERIMENTS: Mapping[str, Experiment] = {
     "awa": Experiment("awa1", {"awa": _seen("svm", "crf"), "awa-unseen": _UNSEEN}),

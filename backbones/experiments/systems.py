@@ -64,11 +64,13 @@ NO_OWN_PARTS = 1e6
 FIT: dict[str, Any] = {"max_passes": 100, "tol": 1e-3}
 
 
-def _peer(kind: type, grid: Sequence[float], options: Mapping[str, Any], part: Part) -> Fitted:
-    """An estimator of scikit-learn for each attribute, each with its own C."""
+def _peer(
+    kind: type, grid: Sequence[float], options: Mapping[str, Any], part: Part, unit: float = 1.0
+) -> Fitted:
+    """An estimator of scikit-learn for each attribute, each with its own C, in a unit."""
 
     def make(given: Part, CN: float) -> OneByOne:
-        return OneByOne(partial(_alone, kind, options, given.standardize, CN))
+        return OneByOne(partial(_alone, kind, options, given.standardize, CN * unit))
 
     return searched(part, make, [{"CN": cn} for cn in grid], each=True)
 
@@ -76,6 +78,13 @@ def _peer(kind: type, grid: Sequence[float], options: Mapping[str, Any], part: P
 def _alone(kind: type, options: Mapping[str, Any], standardize: bool, CN: float, n: int) -> Any:
     """An estimator of scikit-learn for one attribute with n labels."""
     return make_pipeline(StandardScaler(with_std=standardize), kind(C=CN / n, **options))
+
+
+def _as_given(part: Part) -> Fitted:
+    """scikit-learn's logistic regressions on centred features; C over their mean variance."""
+    variance = np.square(column_moments(part.X[part.refit]).std.numpy()).mean()
+    centred = replace(part, standardize=False)
+    return _peer(LogisticRegression, LOGISTIC_CN, _LOGISTIC, centred, unit=1 / variance)
 
 
 def _hand_made(part: Part) -> Fitted:
@@ -110,14 +119,15 @@ def _convex(name: str, options: Mapping[str, Any], part: Part) -> Fitted:
 
 
 def _tuned(kind: Any, groups: str, options: Mapping[str, Any], part: Part) -> Fitted:
-    """An estimator that searches by itself."""
-    given = {} if groups == "-" else {"groups": _groups(groups, part)}
+    """An estimator that searches by itself; features are scaled as for the other rows."""
+    # unless the options say otherwise
+    scaled: dict[str, Any] = {"standardize": part.standardize}
+    if groups != "-":
+        scaled |= {"groups": _groups(groups, part), "relevance": False}
     return tuned(
         part,
         kind(
-            **given,
-            **options,
-            standardize=part.standardize,
+            **(scaled | dict(options)),
             label_names=part.names,
             random_state=part.seed,
         ),
@@ -256,8 +266,8 @@ def _latent_system(groups: str, options: Mapping[str, Any]) -> Computed:
     return partial(_latent, groups, options), grid
 
 
-def _tuned_system(kind: Any, groups: str) -> Computed:
-    options = {"max_passes": 200}
+def _tuned_system(kind: Any, groups: str, **scaled: Any) -> Computed:
+    options = {"max_passes": 200, **scaled}
     how = {"estimator": kind.__name__, "groups": groups, **options}
     return partial(_tuned, kind, groups, options), how
 
@@ -271,6 +281,7 @@ _COMPUTED: dict[str, Computed] = {
         partial(_peer, LogisticRegression, LOGISTIC_CN, _LOGISTIC),
         {"CN": LOGISTIC_CN, **_LOGISTIC},
     ),
+    "as-given": (_as_given, {"CN": LOGISTIC_CN, "standardize": False, **_LOGISTIC}),
     "svm": (partial(_peer, LinearSVC, SVM_CN, _SVM), {"CN": SVM_CN, **_SVM}),
     "cf": (_hand_made, {"CN": HAND_MADE_CN, **_DUAL_SVM, "features": DESCRIPTORS}),
     "crf": (_field, {"CN": FIELD_CN, "pairs_CN": PAIRS_CN, **_LOGISTIC}),
@@ -280,6 +291,7 @@ _COMPUTED: dict[str, Computed] = {
     "mg": _latent_system("given", FIT),
     "paper": _latent_system("given", {"algorithm": "paper", **FIT}),
     "convex": _tuned_system(SharedPlusOwnClassifierCV, "one"),
+    "auto": _tuned_system(SharedPlusOwnClassifierCV, "one", standardize="search", relevance=True),
     "own": _tuned_system(LatentMTLClassifierCV, "one"),
     "own-groups": _tuned_system(LatentMTLClassifierCV, "given"),
     "mg-shuffled": _latent_system("shuffled", FIT),
@@ -312,6 +324,9 @@ PAIRS = (
     ("own", "single"),
     ("own-groups", "single"),
     ("own-groups", "own"),
+    ("auto", "single"),
+    ("auto", "logistic"),
+    ("auto", "as-given"),
     ("single", "logistic"),
     ("crf", "logistic"),
     ("mg", "paper"),

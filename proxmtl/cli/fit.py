@@ -45,7 +45,7 @@ def fit(
         ),
     ] = None,
     balanced: options.Balanced = False,
-    standardize: options.StandardizeOrSearch = None,
+    standardize: options.Standardize = None,
     single_task: options.SingleTask = None,
     auto: Annotated[
         bool | None,

@@ -93,21 +93,13 @@ NumberOfLatents = Annotated[
     int | None, model_option(help="Upper bound K; default min(M, D).", min=1)
 ]
 Balanced = Annotated[bool, model_option("--balanced", help="Weigh both classes equally.")]
-_STANDARDIZE = "--standardize/--no-standardize"
 Standardize = Annotated[
-    bool,
-    model_option(
-        _STANDARDIZE,
-        help="Whether each feature is scaled to unit variance. Where few features carry the "
-        "signal, on a scale of its own, and many carry noise, try without.",
-    ),
-]
-StandardizeOrSearch = Annotated[
     bool | None,
     model_option(
-        _STANDARDIZE,
-        help="Whether each feature is scaled to unit variance. Default: yes; with --auto, the "
-        "cross-validation finds out how features are best scaled.",
+        "--standardize/--no-standardize",
+        help="Whether each feature is scaled to unit variance. Where few features carry the "
+        "signal, on a scale of its own, and many carry noise, try without. Default: yes; but fit "
+        "--auto finds out by cross-validation how features are best scaled.",
         show_default=False,
     ),
 ]

@@ -39,7 +39,7 @@ def tune(
     own_strength: options.OwnStrength = "auto",
     n_latents: options.NumberOfLatents = None,
     balanced: options.Balanced = False,
-    standardize: options.Standardize = True,
+    standardize: options.Standardize = None,
     method: Annotated[
         str,
         _search_option(
@@ -137,7 +137,7 @@ def tune(
             n_latents=n_latents,
             own_strength=own,
             balanced=balanced,
-            standardize=standardize,
+            standardize=standardize is not False,
             max_passes=max_passes,
             seed=split.seed,
         )

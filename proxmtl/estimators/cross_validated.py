@@ -281,7 +281,8 @@ class OwnSearch(LinearModel):
         self, training: Training, candidate: Candidate, groups: Groups, watch: Watch, name: str
     ) -> Refit:
         """Fit all rows at a candidate; warns if the fit ends early."""
-        at = training.at(candidate.scale)
+        given = self._given
+        at = training.at(candidate.scale, tol=given.tol, max_passes=given.max_passes)
         units = self._strength_units(at.problem, groups, training.sample_weight)
         strengths = Strengths(candidate.shared * units.shared, candidate.own * units.own)
         before = at.problem.counts.passes

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from proxmtl.estimators.convex import minimised
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.paths import followed
 from proxmtl.estimators.samples import Posed, Samples
@@ -112,9 +113,13 @@ class Training:
         """As `Posed.sample_weight`."""
         return self.posed.sample_weight
 
-    def at(self, scale: Scale) -> Rescaled:
-        """Problem on features of a scale, as a copy that is not kept."""
-        factors = self._factors(scale)
+    def at(self, scale: Scale, **accuracy: float) -> Rescaled:
+        """Problem on features of a scale, as a copy that is not kept.
+
+        ``accuracy`` are ``tol`` and ``max_passes`` of the models whose coefficients are the
+        relevance; without them they are solved as the candidates of a search.
+        """
+        factors = self._factors(scale, accuracy)
         if factors is None:
             return Rescaled(self.problem, None)
         design = self._posed(self.X.multiplied(factors)).design
@@ -129,14 +134,17 @@ class Training:
             columns=self.columns,
         )
 
-    def _factors(self, scale: Scale) -> NDArray[np.float64] | None:
+    def _factors(self, scale: Scale, accuracy: dict[str, float]) -> NDArray[np.float64] | None:
         """Factors of the features of `X`; None: all are 1."""
         if not scale.relevance:
             power = 0.0 if self.spread is None else scale.power
             return _largest_one(self.spread**power) if self.spread is not None and power else None
         base = self.at(scale.base)
-        own = scale.ridge * own_unit(base.problem, self.sample_weight)
-        (point,) = followed(base.problem, [SquaredFrobenius(own)])
+        ridge = SquaredFrobenius(scale.ridge * own_unit(base.problem, self.sample_weight))
+        if accuracy:
+            point = minimised(base.problem.with_regularizers(ridge), **accuracy).solution
+        else:
+            (point,) = followed(base.problem, [ridge])
         coef = base.problem.design.split(base.point(point))[0].numpy().astype(np.float64)
         deviations = 1.0 if self.spread is not None else self.X.moments(self.labels.per_row()).scale
         sizes = _largest_one(np.sqrt(np.square(coef).sum(axis=1)) * deviations)

@@ -113,7 +113,7 @@ class Training:
         """As `Posed.sample_weight`."""
         return self.posed.sample_weight
 
-    def at(self, scale: Scale, **accuracy: float) -> Rescaled:
+    def at(self, scale: Scale, **accuracy: Any) -> Rescaled:
         """Problem on features of a scale, as a copy that is not kept.
 
         ``accuracy`` are ``tol`` and ``max_passes`` of the models whose coefficients are the
@@ -134,7 +134,7 @@ class Training:
             columns=self.columns,
         )
 
-    def _factors(self, scale: Scale, accuracy: dict[str, float]) -> NDArray[np.float64] | None:
+    def _factors(self, scale: Scale, accuracy: dict[str, Any]) -> NDArray[np.float64] | None:
         """Factors of the features of `X`; None: all are 1."""
         if not scale.relevance:
             power = 0.0 if self.spread is None else scale.power

@@ -80,9 +80,10 @@ class SearchedClassifier(LinearAttributeClassifier):
 class SingleTaskClassifierCV(SearchedClassifier, OwnSearch):
     r"""One ridge-penalised classifier per attribute, the ridge chosen by cross-validation.
 
-    All attributes have the same ridge: the one with the best mean score on held-out rows, from a
-    path of strengths that is extended if one of its ends is best. The classifier is then fitted on
-    all rows, to a certified accuracy, and calibrated on the scores of held-out rows.
+    All attributes have the same ridge and the same scaling of the features: those with the best
+    mean score on held-out rows, from a path of strengths for each scaling that is extended if one
+    of its ends is best. The classifier is then fitted on all rows, to a certified accuracy, and
+    calibrated on the scores of held-out rows.
 
     Parameters
     ----------
@@ -100,8 +101,14 @@ class SingleTaskClassifierCV(SearchedClassifier, OwnSearch):
         When `predict` is positive: if the probability is above 1/2, above the given number, or
         above a threshold of each attribute that maximises F1 or balanced accuracy on held-out rows.
         If a false positive costs a and a false negative b, use ``a / (a + b)``.
-    fit_intercept, standardize : bool
-        As for :class:`SharedPlusOwnClassifier`; moments are those of each training part.
+    standardize : {"search", True, False}
+        ``"search"``: the scaling of features is chosen, too. It is that to unit variance (which
+        suits features of different units), division by the square root of the standard deviation
+        ("Pareto scaling"), or that of the features as given (which suits features whose scale says
+        how much they tell, such as principal components and outputs of networks). True: unit
+        variance. False: as given. Moments are those of each training part.
+    fit_intercept : bool
+        As for :class:`SharedPlusOwnClassifier`.
     class_weight : None, "balanced" or dict of class -> weight
         Weights of the two classes, within each attribute. Probabilities and decisions are those of
         a population with these weights, and with the sample weights.
@@ -133,15 +140,18 @@ class SingleTaskClassifierCV(SearchedClassifier, OwnSearch):
         would be mere chance.
     report_ : pandas.DataFrame
         One row per attribute: number of labels and of positives, score on held-out rows and its
-        standard deviation over the folds, strengths in units of the loss on standardised features.
-        The scores are slightly optimistic, since the same folds determined the choice.
+        standard deviation over the folds, scaling of the features, strengths in units of the loss
+        on features so scaled (``feature_factors_`` times the standardised ones). The scores are
+        slightly optimistic, since the same folds determined the choice.
     cv_results_ : pandas.DataFrame
-        One row per candidate: strengths, number of folds on which it was solved, mean score and
-        standard error. Candidates that are clearly worse after the first folds are dropped; they
-        have no mean and are not chosen.
+        One row per candidate: strengths, scaling of the features, number of folds on which it was
+        solved, mean score and standard error. Candidates that are clearly worse after the first
+        folds are dropped; they have no mean and are not chosen.
     search_passes_ : float
         Passes over the data in the search. The search stores decision values of each candidate for
-        all rows in float32: 4 N M bytes for each of some 20 candidates.
+        all rows in float32: 4 N M bytes for each of some 30 candidates.
+    feature_factors_ : ndarray of shape (D,)
+        Factors of the standardised features in the final fit.
     classes_, mean_, scale_, label_names_, n_features_in_
         As for :class:`SharedPlusOwnClassifier`.
     results_ : list of Result
@@ -162,21 +172,27 @@ class SingleTaskClassifierCV(SearchedClassifier, OwnSearch):
 class SharedPlusOwnClassifierCV(SearchedClassifier, TraceSearch):
     r"""Attributes that share where sharing helps: :class:`SharedPlusOwnClassifier`, tuned.
 
-    Cross-validation compares single-task classifiers, on a path of ridges, with attributes that
-    share, on a path of strengths of the shared part. If sharing has the better mean score on
-    held-out rows, by more than the standard error of the difference over the attributes, it is
-    used, except for attributes that are expected to lose by it: these keep a single-task
-    classifier. The expected gain of an attribute is its gain on held-out rows, shrunk
-    towards the mean gain by empirical Bayes (the more, the more the folds disagree). Parameters and
-    attributes are those of :class:`SingleTaskClassifierCV`, and these:
+    Cross-validation compares single-task classifiers, on paths of ridges, with attributes that
+    share: features count by their *relevance* to all attributes, or there is a shared part, on a
+    path of its strengths, or both. If sharing has the better mean score on held-out rows, by more
+    than the standard error of the difference over the attributes, it is used, except for attributes
+    that are expected to lose by it: these keep a single-task classifier. The expected gain of an
+    attribute is its gain on held-out rows, shrunk towards the mean gain by empirical Bayes (the
+    more, the more the folds disagree). Parameters and attributes are those of
+    :class:`SingleTaskClassifierCV`, and these:
 
     Parameters
     ----------
     groups : Groups, dict, list of lists, "auto" or None
         As for :class:`SharedPlusOwnClassifier`; clusters are found inside each training part.
+    relevance : bool
+        Whether features are also multiplied by :math:`a_d = (\sigma_d \|w_d\|_2)^{r/2}`, r = 1
+        or 2, where :math:`\sigma_d` is the standard deviation of feature d and :math:`w_d` are its
+        coefficients for all attributes, in the best single-task classifiers: what serves several
+        attributes is shrunk less in each. It is found inside each training part.
     fallback : bool
         Whether attributes that are expected to lose by sharing keep a single-task classifier.
-        False: all attributes share, at the best strength for that, unless nothing is then shared.
+        False: all attributes have a shared part, at the best strength for that, unless it is zero.
     keep_single_task : bool
         Whether the best single-task classifiers of the search are fitted and kept, too, to compare
         decisions with theirs.
@@ -187,7 +203,10 @@ class SharedPlusOwnClassifierCV(SearchedClassifier, TraceSearch):
         With ``keep_single_task``: this model as it is where no attribute shares. It is not saved by
         :func:`proxmtl.estimators.save_model`.
     sharing_ : ndarray of bool, shape (M,)
-        The attributes that share.
+        The attributes that share, by a shared part or by relevance.
+    feature_factors_ : ndarray of shape (D,)
+        Factors of the standardised features in the fit of the attributes that share, or without any
+        in that of all attributes.
     shared_coef_ : ndarray of shape (M, D)
         The shared part of ``coef_``; 0 for an attribute that does not share.
     shared_directions_ : ndarray of shape (D, K)
@@ -204,5 +223,7 @@ class SharedPlusOwnClassifierCV(SearchedClassifier, TraceSearch):
     References
     ----------
     Argyriou, Evgeniou, Pontil, "Convex multi-task feature learning", 2008; Jalali, Ravikumar,
-    Sanghavi, Ruan, "A dirty model for multi-task learning", 2010.
+    Sanghavi, Ruan, "A dirty model for multi-task learning", 2010; Grandvalet, "Least absolute
+    shrinkage is equivalent to quadratic penalization", 1998 (reweighted ridges); van den Berg et
+    al., "Centering, scaling, and transformations", 2006 (Pareto scaling).
     """

@@ -136,7 +136,7 @@ class LatentMTLClassifierCV(SearchedClassifier, LatentSearch):
         Groups of attributes that select latent tasks together; they may overlap. An attribute in no
         group is a group of one. ``"auto"``: clusters of attributes with similar labels and
         classifiers, found in each training part. None: one group of all attributes.
-    fallback, keep_single_task : bool
+    relevance, fallback, keep_single_task : bool
         As for :class:`SharedPlusOwnClassifierCV`.
     max_passes, tol
         Budget of the final fit, and its tolerance: on the relative duality gap of single-task
@@ -145,7 +145,7 @@ class LatentMTLClassifierCV(SearchedClassifier, LatentSearch):
     Attributes
     ----------
     sharing_ : ndarray of bool, shape (M,)
-        The attributes that share.
+        The attributes that share, latent tasks or by relevance.
     coef_ : ndarray of shape (M, D)
         ``(L_ @ S_ + V_).T``, on the features as given.
     L_ : ndarray of shape (D, K)
@@ -176,7 +176,7 @@ class LatentMTLRegressorCV(SearchedRegressor, LatentSearch):
 
     Parameters
     ----------
-    groups, fallback, keep_single_task, max_passes, tol
+    groups, relevance, fallback, keep_single_task, max_passes, tol
         As for :class:`LatentMTLClassifierCV`.
 
     Attributes

@@ -43,9 +43,10 @@ class SearchedRegressor(LinearAttributeRegressor):
 class SingleTaskRegressorCV(SearchedRegressor, OwnSearch):
     r"""One ridge regression per attribute, the ridge chosen by cross-validation.
 
-    All attributes have the same ridge: the one with the best mean score on held-out rows, from a
-    path of strengths that is extended if one of its ends is best. The regression is then fitted on
-    all rows, to a certified accuracy. Each fit standardises the labels of each attribute.
+    All attributes have the same ridge and the same scaling of the features: those with the best
+    mean score on held-out rows, from paths of strengths that are extended if an end is best. The
+    regression is then fitted on all rows, to a certified accuracy. Each fit standardises the labels
+    of each attribute.
 
     Parameters
     ----------
@@ -60,8 +61,10 @@ class SingleTaskRegressorCV(SearchedRegressor, OwnSearch):
         labels and predictions in their own units.
     loss : {"squared", "huber"}
         Loss of a label; Huber's is linear beyond one unit of the labels, and has medians for units.
-    fit_intercept, standardize : bool
-        As for :class:`SharedPlusOwnRegressor`; moments are those of each training part.
+    standardize : {"search", True, False}
+        As for :class:`SingleTaskClassifierCV`.
+    fit_intercept : bool
+        As for :class:`SharedPlusOwnRegressor`.
     one_standard_error, max_passes, tol, label_names, random_state
         As for :class:`SingleTaskClassifierCV`.
 
@@ -69,11 +72,12 @@ class SingleTaskRegressorCV(SearchedRegressor, OwnSearch):
     ----------
     report_ : pandas.DataFrame
         One row per attribute: number of labels, score on held-out rows and its standard deviation
-        over the folds, strengths in units of the loss on standardised features and labels. The
-        scores are slightly optimistic, since the same folds determined the choice.
+        over the folds, scaling of the features, strengths in units of the loss on features so
+        scaled and standardised labels. The scores are slightly optimistic, since the same folds
+        determined the choice.
     coef_, intercept_, target_mean_, target_scale_, mean_, scale_, label_names_, n_features_in_
         As for :class:`SingleTaskRegressor`.
-    cv_results_, search_passes_, results_, result_
+    cv_results_, search_passes_, feature_factors_, results_, result_
         As for :class:`SingleTaskClassifierCV`.
 
     Warns
@@ -93,7 +97,7 @@ class SharedPlusOwnRegressorCV(SearchedRegressor, TraceSearch):
 
     Parameters
     ----------
-    groups, fallback, keep_single_task
+    groups, relevance, fallback, keep_single_task
         As for :class:`SharedPlusOwnClassifierCV`.
 
     Attributes

@@ -31,9 +31,9 @@ class Scale(NamedTuple):
     Without relevance, feature d has the factor :math:`\sigma_d^p`, where :math:`\sigma_d` is its
     standard deviation and p the power. With it, the factor is
     :math:`(\sigma_d^p \|v_d\|_2)^{r / 2}`, where :math:`v_d` are the coefficients of all attributes
-    on the feature, in single-task models on features of that power. A ridge on coefficients of such
-    features weighs the squared ones before by :math:`\|v_d\|^{-r}`; for r = 1 it is the first of
-    the reweighted ridges whose limit is the L21 norm.
+    on the feature, in single-task models on features of that power; the product is their size on
+    features of unit variance. For r = 1 a ridge on features so scaled is the first of the
+    reweighted ridges whose limit is the L21 norm, if p = 0.
     """
 
     power: float

@@ -75,7 +75,7 @@ LINEAR = (
     Row("mg", "W = L S, groups"),
     Row("paper", "W = L S, groups, Algorithm 1"),
     Row("convex", "shared + own parts, convex"),
-    Row("auto", "shared + own parts, convex, scaling of features searched (fit --auto)"),
+    Row("auto", "fit --auto: scaling of features and sharing searched"),
     Row("own", "W = L S + V, one group"),
     Row("own-groups", "W = L S + V, groups"),
 )

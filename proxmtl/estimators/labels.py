@@ -20,8 +20,8 @@ Array = NDArray[np.float64]
 
 MAD = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
-TABLE_BYTES = 120
-"""Of each label of a table: it, copies of it, and float32 scores of some twenty candidates."""
+TABLE_BYTES = 220
+"""Of each label of a table: it, copies of it, and float32 scores of some 45 candidates."""
 TIES = 1e-12
 """Relative rounding error of sums of weights."""
 

@@ -52,7 +52,7 @@ def arguments(data, out, *more):
         ("--groups", "auto"),
         ("--single-task", "0.01", "--tol", "1e-14", "--divide", "tasks"),
         ("--memory", "20kB", "--groups", "auto", "--divide", "tasks"),
-        # with other solvers the scores of a search differ in the third digit: no near tie of scalings
+        # of other solvers the scores of a search differ in the third digit: scalings nearly tie
         ("--auto", "--standardize", "--divide", "tasks", "--tol", "1e-8"),
     ],
     ids=[

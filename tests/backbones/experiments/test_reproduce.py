@@ -124,7 +124,7 @@ def test_figures_against_labels_and_rows_of_earlier_commands(command, tmp_path):
     ("more", "message"),
     [
         ({"table": "imagenet"}, "TABLE: got 'imagenet'; use 'awa'"),
-        ({"systems": "mgg"}, "got 'mgg'; use 'logistic', 'as-given', 'svm'"),
+        ({"systems": "mgg"}, "got 'mgg'; use 'logistic', 'svm'"),
         ({"more": ("--labels-per-attribute", "25,x")}, "give numbers of 8 or more"),
         ({"more": ("--labels-per-attribute", "4")}, "give numbers of 8 or more"),
     ],

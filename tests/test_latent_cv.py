@@ -86,7 +86,7 @@ def test_a_final_fit_without_latents_is_tried_from_another_start(monkeypatch):
 
 def test_nothing_is_shared_where_there_is_nothing_to_share():
     X, Y = shared_data(300, d=12, m=8, own=1.0, seed=1)
-    both = LatentMTLClassifierCV(**SMALL).fit(X, Y)
+    both = LatentMTLClassifierCV(relevance=False, **SMALL).fit(X, Y)
     alone = SingleTaskClassifierCV(tol=1e-3, **SMALL).fit(X, Y)
     check_parts(both, X)
     assert both.n_latents_ == 0

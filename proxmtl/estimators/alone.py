@@ -50,6 +50,8 @@ def without_sharing(
     alone = copy.copy(model)
     alone.result_, alone.results_ = fitted.result, [fitted.result]
     alone.sharing_ = np.zeros_like(model.sharing_)
+    factors = fitted.factors
+    alone.feature_factors_ = np.ones(len(fitted.coef)) if factors is None else factors
     shift = alone._calibrate(held_out, labels, calibrated)  # noqa: SLF001 - same package
     alone._set_parts(fitted.coef, None)  # noqa: SLF001
     moments = Standardization(model.mean_, model.scale_)

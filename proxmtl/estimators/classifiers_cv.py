@@ -186,10 +186,11 @@ class SharedPlusOwnClassifierCV(SearchedClassifier, TraceSearch):
     groups : Groups, dict, list of lists, "auto" or None
         As for :class:`SharedPlusOwnClassifier`; clusters are found inside each training part.
     relevance : bool
-        Whether features are also multiplied by :math:`a_d = (\sigma_d \|w_d\|_2)^{r/2}`, r = 1
-        or 2, where :math:`\sigma_d` is the standard deviation of feature d and :math:`w_d` are its
-        coefficients for all attributes, in the best single-task classifiers: what serves several
-        attributes is shrunk less in each. It is found inside each training part.
+        Whether features of unit variance are also tried multiplied by :math:`a_d = (\sigma_d
+        \|w_d\|_2)^{r/2}`, r = 1 or 2, where :math:`\sigma_d` is the standard deviation of feature d
+        and :math:`w_d` are its coefficients for all attributes, in the best single-task
+        classifiers: what serves several attributes is shrunk less in each. It is found inside each
+        training part.
     fallback : bool
         Whether attributes that are expected to lose by sharing keep a single-task classifier.
         False: all attributes have a shared part, at the best strength for that, unless it is zero.

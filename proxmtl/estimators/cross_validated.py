@@ -110,7 +110,7 @@ class OwnSearch(LinearModel):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         given = self._given.standardize
-        if given not in (True, False, "search"):
+        if not (isinstance(given, bool) or given == "search"):
             raise ValueError(f"standardize: got {given!r}; give 'search', True or False.")
 
     def _scales(self) -> list[Scale]:

@@ -53,6 +53,9 @@ class Scale(NamedTuple):
         return Scale(self.power)
 
 
+TINY = 1e-30
+"""Features whose standard deviation is so small would vanish beside one of 1."""
+
 UNIT, PARETO, AS_GIVEN = Scale(0.0), Scale(0.5), Scale(1.0)
 
 
@@ -137,8 +140,9 @@ class Training:
     def _factors(self, scale: Scale, accuracy: dict[str, Any]) -> NDArray[np.float64] | None:
         """Factors of the features of `X`; None: all are 1."""
         if not scale.relevance:
-            power = 0.0 if self.spread is None else scale.power
-            return _largest_one(self.spread**power) if self.spread is not None and power else None
+            if self.spread is None or not scale.power:
+                return None
+            return _largest_one(_varied(self.spread) ** scale.power)
         base = self.at(scale.base)
         ridge = SquaredFrobenius(scale.ridge * own_unit(base.problem, self.sample_weight))
         if accuracy:
@@ -151,6 +155,14 @@ class Training:
         if not np.isfinite(sizes).all() or not sizes.any():  # nothing was learnt
             return base.factors
         return sizes ** (scale.relevance / 2) / deviations
+
+
+def _varied(spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviations, where far smaller ones show that those of 1 are of constant features."""
+    others = spread[spread != 1]
+    if others.size and others.max() < TINY:
+        return np.where(spread == 1, others.max(), spread)
+    return spread
 
 
 def _largest_one(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -229,7 +229,14 @@ def best_of(
     best = numbers[leading(means[numbers])]
     if one_standard_error:
         error = float(np.nan_to_num(_standard_error(found.by_fold)[best]))
-        close = [i for i in numbers if means[i] >= means[best] - error]
+        # strengths are in units of their own scale
+        alike = [
+            i
+            for i in numbers
+            if candidates[i].scale == candidates[best].scale
+            and candidates[i].follows == candidates[best].follows
+        ]
+        close = [i for i in alike if means[i] >= means[best] - error]
         return max(close, key=lambda i: candidates[i])
     tied = [i for i in numbers if means[i] >= means[best] - TIES * abs(means[best])]
     if len(tied) == 1:

@@ -126,7 +126,7 @@ def verdict(run: ReportedRun, models: Sequence[Model], tables: Sequence[pd.DataF
     if run.sharing is not None:
         found += _sharing(run.sharing)
         scaled = scaling_of(run.sharing)
-        found += [f"Features are {scaled}, as cross-validation chose."] if scaled else []
+        found += [f"Features are {scaled}."] if scaled else []
     return found + _structure(run)
 
 
@@ -207,9 +207,9 @@ def scaling_of(report: pd.DataFrame) -> str:
 
 def _scaled(name: str) -> str:
     base, *relevance = name.split(", ")
-    return _SCALED.get(base, base) + (
-        " and weighed by their relevance to all attributes" if relevance else ""
-    )
+    if relevance:  # which takes the place of the scaling of the models that tell it
+        return "scaled to unit variance, and weighed by their relevance to all attributes"
+    return _SCALED.get(base, base)
 
 
 def clear_gains(report: pd.DataFrame, sign: int = 1) -> list[str]:
@@ -252,6 +252,11 @@ def _structure(run: ReportedRun) -> list[str]:
         live = run.latents.order
         several = sum(np.count_nonzero(S[k]) > 1 for k in live)
         if not live:
+            shared = run.sharing is not None and run.sharing["shared"].any()
+            if shared:
+                return [
+                    "No latent task is in use: attributes share by relevance of features alone."
+                ]
             return ["No latent task is in use: no attribute shares anything with another."]
         sentence = (
             f"{len(live)} of {counted(len(S), 'latent task')} {agree(len(live), 'is', 'are')} in "

@@ -195,7 +195,7 @@ def test_regressors_choose_among_the_same_scales():
     assert model.score(features[70:], values[70:]) > alone.score(features[70:], values[70:])
 
 
-@pytest.mark.parametrize("given", ["unit", None, 2])
+@pytest.mark.parametrize("given", ["unit", None, 2, 1])
 def test_other_scalings_raise(given):
     with pytest.raises(ValueError, match=r"standardize: got .*; give 'search', True or False"):
         pm.SingleTaskClassifierCV(standardize=given).fit(*few_that_count())
@@ -207,3 +207,26 @@ def test_a_scaling_that_is_given_is_the_only_one(given):
     model.fit(*few_that_count())
     assert set(model.report_["scaling"]) == {"unit variance" if given else "as given"}
     np.testing.assert_array_equal(model.feature_factors_, 1.0)
+
+
+def test_constant_features_beside_tiny_ones_change_nothing():
+    features, Y = few_that_count()
+    with_constant = np.hstack([1e-160 * features[:, :20], np.zeros((140, 1))])
+    options = {"cv": 2, "random_state": 0}
+    model = pm.SingleTaskClassifierCV(**options).fit(with_constant, Y)
+    without = pm.SingleTaskClassifierCV(**options).fit(with_constant[:, :20], Y)
+    np.testing.assert_allclose(
+        model.decision_function(with_constant),
+        without.decision_function(with_constant[:, :20]),
+        rtol=1e-2,
+        atol=1e-2,
+    )
+
+
+def test_the_model_alone_beside_has_factors_of_its_own():
+    features, Y = few_that_count()
+    model = pm.SharedPlusOwnClassifierCV(
+        cv=2, random_state=0, standardize=True, keep_single_task=True
+    ).fit(features, Y)
+    assert (model.feature_factors_ != 1).any()
+    np.testing.assert_array_equal(model.single_task_.feature_factors_, 1.0)

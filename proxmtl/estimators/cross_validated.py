@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import field, replace
 from typing import Any, ClassVar
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from proxmtl.estimators.grouping import resolve_groups
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.paths import alone_beside, followed
-from proxmtl.estimators.refits import Refit, Solved, Strengths, of_each
+from proxmtl.estimators.refits import Refit, Strengths, of_each
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.scales import AS_GIVEN, PARETO, UNIT, Scale, Training
 from proxmtl.estimators.scores import shared_part
@@ -151,7 +152,7 @@ class OwnSearch(LinearModel):
             "reduction": self.reduction,
         }
 
-        groups_in, searches = GroupsOfFolds(groups), itertools.count()
+        groups_in = GroupsOfFolds(groups)
 
         def run(paths: list[list[Candidate]]) -> Searched:
             races = [0 if math.isinf(path[0].shared) else 1 + k for k, path in enumerate(paths)]
@@ -163,7 +164,7 @@ class OwnSearch(LinearModel):
                 n_folds=len(splits),
                 race_of=np.repeat(races, [len(path) for path in paths]),
                 watch=watch,
-                name=f"search-{next(searches)}",
+                name=f"search-{crc32(repr(paths).encode()):08x}",  # of these candidates
             )
 
         stages = [self._paths, *(self._shared_stages() if n_attributes > 1 else [])]
@@ -248,6 +249,7 @@ class OwnSearch(LinearModel):
             at = fold.training.at(scale)
             units = self._strength_units(at.problem, part, fold.training.sample_weight)
             yield from map(at.point, self._points_at(at.problem, units, list(group), part))
+            del at  # its features, before those of another scale are made
 
     def _points_at(
         self, problem: Problem, units: StrengthUnits, paths: list[list[Candidate]], part: Groups
@@ -281,24 +283,21 @@ class OwnSearch(LinearModel):
         self, training: Training, candidate: Candidate, groups: Groups, watch: Watch, name: str
     ) -> Refit:
         """Fit all rows at a candidate; warns if the fit ends early."""
-        given = self._given
-        at = training.at(candidate.scale, tol=given.tol, max_passes=given.max_passes)
+        accuracy = {"tol": self._given.tol, "max_passes": self._given.max_passes}
+        at = training.at(candidate.scale, **accuracy, **watch.solve(f"{name}-relevance"))
         units = self._strength_units(at.problem, groups, training.sample_weight)
         strengths = Strengths(candidate.shared * units.shared, candidate.own * units.own)
         before = at.problem.counts.passes
         solved = self._solved(at.problem, strengths, groups, watch, name)
-        result = replace(solved.result, state=None)  # type: ignore[arg-type]
-        self._warn_of(result)
+        self._warn_of(solved.result)
         counted = at.problem.counts.passes - before
-        fitted = Refit(
-            solved.coef, solved.intercept, result, strengths, solved.part, at.factors, counted
-        )
+        fitted = solved._replace(factors=at.factors, counted=counted)
         return fitted._replace(coef=fitted.weights(solved.coef))
 
     def _solved(
         self, problem: Problem, strengths: Strengths, groups: Groups, watch: Watch, name: str
-    ) -> Solved:
-        """Solve a problem at absolute strengths to the accuracy that was asked for."""
+    ) -> Refit:
+        """Solve a problem at absolute strengths, on its features, to the accuracy asked for."""
         penalty, before = shared_plus_own(*strengths, groups), problem.counts.passes
         start = alone_beside(problem, penalty, self._given.max_passes)
         spent = problem.counts.passes - before
@@ -312,9 +311,8 @@ class OwnSearch(LinearModel):
         coef, intercept = problem.design.split(result.solution)
         part = shared_part(penalty, coef) if math.isfinite(strengths[0]) else None
         bias = coef.new_zeros(coef.shape[1]) if intercept is None else intercept
-        return Solved(
-            coef.numpy(), bias.numpy(), replace(result, passes=result.passes + spent), part
-        )
+        result = replace(result, state=None, passes=result.passes + spent)  # type: ignore[arg-type]
+        return Refit(coef.numpy(), bias.numpy(), result, strengths, part)
 
     def _refits(
         self,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from proxmtl.estimators.classifiers_cv import SearchedClassifier
-from proxmtl.estimators.refits import Refit, Solved, Strengths
+from proxmtl.estimators.refits import Refit, Strengths
 from proxmtl.estimators.regressors_cv import SearchedRegressor
 from proxmtl.estimators.scores import TaskScores
 from proxmtl.estimators.shared_search import SharingSearch
@@ -68,7 +68,7 @@ class LatentSearch(TaskScores, SharingSearch):
 
     def _solved(
         self, problem: Problem, strengths: Strengths, groups: Groups, watch: Watch, name: str
-    ) -> Solved:
+    ) -> Refit:
         strength, own = strengths
         if math.isinf(strength):
             return super()._solved(problem, strengths, groups, watch, name)
@@ -95,9 +95,9 @@ class LatentSearch(TaskScores, SharingSearch):
             other = again.solve(problem.design, problem.targets, **second)
             spent += other.passes
             result = min(result, other, key=lambda each: each.certificate.objective)
-        result = replace(result, passes=spent, budget=most)
+        result = replace(result, state=None, passes=spent, budget=most)  # type: ignore[arg-type]
         part = result.L.numpy(), result.S.numpy()
-        return Solved(result.coef.numpy(), result.intercept.numpy(), result, part)
+        return Refit(result.coef.numpy(), result.intercept.numpy(), result, strengths, part)
 
     def _has_shared_part(self, fitted: Refit) -> bool:
         if fitted.part is None:
@@ -155,7 +155,7 @@ class LatentMTLClassifierCV(SearchedClassifier, LatentSearch):
     V_ : ndarray of shape (D, M)
         The attributes' own parts; for an attribute that does not share, its coefficients.
     n_latents_ : int
-        K; 0 if nothing is shared.
+        K; 0 if no latent task is used.
     single_task_ : LatentMTLClassifierCV
         As for :class:`SharedPlusOwnClassifierCV`.
     report_ : pandas.DataFrame

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from proxmtl.latent import LatentResult
 from proxmtl.result import Result
 
-__all__ = ["Refit", "Solved", "Strengths", "of_each"]
+__all__ = ["Refit", "Strengths", "of_each"]
 
 Array = NDArray[Any]
 
@@ -26,20 +26,8 @@ class Strengths(NamedTuple):
     """Of the own part."""
 
 
-class Solved(NamedTuple):
-    """Solution of a problem on features of some scale."""
-
-    coef: Array
-    """Shape (D, M)."""
-    intercept: Array
-    """Shape (M,)."""
-    result: Result[torch.Tensor] | LatentResult
-    part: Any
-    """The shared part, as its model has it; None without one."""
-
-
 class Refit(NamedTuple):
-    """Fit of all attributes, on standardised features."""
+    """Fit of all attributes."""
 
     coef: Array
     """Shape (D, M)."""
@@ -48,10 +36,10 @@ class Refit(NamedTuple):
     result: Result[torch.Tensor] | LatentResult
     strengths: Strengths
     part: Any
-    """As of `Solved`."""
-    factors: Array | None
-    """Factors (D,) of the features in the solve; None: all are 1."""
-    counted: float
+    """The shared part on the features of the solve, as its model has it; None without one."""
+    factors: Array | None = None
+    """Factors (D,) of the standardised features in the solve; None: all are 1."""
+    counted: float = 0.0
     """Passes that the problem has counted, and the result too."""
 
     def weights(self, coef: Array) -> Array:

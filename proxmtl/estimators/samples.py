@@ -34,8 +34,9 @@ __all__ = ["Posed", "Samples"]
 
 Array = NDArray[Any]
 
-HELD = 2
-"""Times the features of a rank that have room in its memory if they are held there."""
+HELD = 3
+"""Times the features of a rank that have room in its memory if they are held there: searches hold
+them twice, on two scales."""
 
 
 class Posed(NamedTuple):

@@ -229,15 +229,9 @@ def best_of(
     best = numbers[leading(means[numbers])]
     if one_standard_error:
         error = float(np.nan_to_num(_standard_error(found.by_fold)[best]))
-        # strengths are in units of their own scale
-        alike = [
-            i
-            for i in numbers
-            if candidates[i].scale == candidates[best].scale
-            and candidates[i].follows == candidates[best].follows
-        ]
-        close = [i for i in alike if means[i] >= means[best] - error]
-        return max(close, key=lambda i: candidates[i])
+        # of one path: strengths are in units of their scale
+        path = [i for i in numbers if candidates[i].is_beside(candidates[best])]
+        return max((i for i in path if means[i] >= means[best] - error), key=candidates.__getitem__)
     tied = [i for i in numbers if means[i] >= means[best] - TIES * abs(means[best])]
     if len(tied) == 1:
         return best

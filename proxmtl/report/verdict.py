@@ -253,11 +253,8 @@ def _structure(run: ReportedRun) -> list[str]:
         several = sum(np.count_nonzero(S[k]) > 1 for k in live)
         if not live:
             shared = run.sharing is not None and run.sharing["shared"].any()
-            if shared:
-                return [
-                    "No latent task is in use: attributes share by relevance of features alone."
-                ]
-            return ["No latent task is in use: no attribute shares anything with another."]
+            how = "by relevance of features alone" if shared else "nothing with each other"
+            return [f"No latent task is in use: attributes share {how}."]
         sentence = (
             f"{len(live)} of {counted(len(S), 'latent task')} {agree(len(live), 'is', 'are')} in "
             f"use, {several} of them by more than one attribute"

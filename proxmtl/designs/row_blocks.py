@@ -14,10 +14,13 @@ from proxmtl.row_sources import RowSource, as_rows
 
 __all__ = ["RowBlocks"]
 
-DEPTH = 4
-"""Buffers of a read: one is in use, one is being read into, and the others are full."""
-COPIES = DEPTH + 1
-"""Blocks that a read may take: its buffers, and what a source makes of the rows asked for."""
+DEPTH = 8
+"""Buffers of a read: one is in use, and the others are full or being read into, so that a disk
+whose speed changes from moment to moment goes on reading."""
+LEAST = 4
+"""Buffers of a read where blocks are as large as the memory permits."""
+COPIES = LEAST + 1
+"""Such blocks that a read may take: its buffers, and what a source makes of the rows asked for."""
 BLOCK = 4 << 20
 """Bytes of a block at most. A block that was just read is still in a shared cache when it is
 computed with, and is long enough that starting its read takes no time beside it."""
@@ -116,7 +119,9 @@ class RowBlocks:
         if rows == self.rows and self._spare:
             return self._spare.pop()
         shape, pinned = (rows, self.shape[1]), self.device.type == "cuda"
-        return [torch.empty(shape, dtype=self.dtype, pin_memory=pinned) for _ in range(DEPTH)]
+        block = rows * shape[1] * self.dtype.itemsize
+        depth = min(DEPTH, max(LEAST, self.memory // (2 * block)))
+        return [torch.empty(shape, dtype=self.dtype, pin_memory=pinned) for _ in range(depth)]
 
     def _read(
         self,
@@ -127,14 +132,14 @@ class RowBlocks:
     ) -> Iterator[tuple[slice, Tensor]]:
         def read(turn: int, number: int) -> tuple[slice, Tensor]:
             place = slice(number * size, min((number + 1) * size, self.shape[0]))
-            block = buffers[turn % DEPTH][: place.stop - place.start]
+            block = buffers[turn % len(buffers)][: place.stop - place.start]
             self.source.read_into(place.start, block.numpy())
             return place, block
 
         ahead: deque[Future[tuple[slice, Tensor]]] = deque()
         turns = iter(enumerate(numbers))
         while True:
-            while len(ahead) < DEPTH and (turn := next(turns, None)) is not None:
+            while len(ahead) < len(buffers) and (turn := next(turns, None)) is not None:
                 ahead.append(reader.submit(read, *turn))
             if not ahead:
                 return

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from proxmtl.designs import row_blocks
-from proxmtl.designs.row_blocks import COPIES, DEPTH, RowBlocks
+from proxmtl.designs.row_blocks import COPIES, DEPTH, LEAST, RowBlocks
 
 X = np.arange(120, dtype=np.float32).reshape(40, 3)
 A_ROW = COPIES * 3 * 4
@@ -97,8 +97,14 @@ def test_a_read_uses_the_buffers_of_the_last_one():
     for _ in range(2):
         with blocks.opened() as read:
             places.append({block.data_ptr() for _, block in read})
-    assert len(places[0]) == DEPTH
+    assert len(places[0]) == LEAST
     assert places[0] == places[1]
+
+
+def test_there_are_more_buffers_where_memory_has_room_for_more(monkeypatch):
+    monkeypatch.setattr(row_blocks, "BLOCK", 12)
+    with RowBlocks(X, 1 << 20).opened() as read:
+        assert len({block.data_ptr() for _, block in read}) == DEPTH
 
 
 def test_blocks_are_no_larger_than_a_cache(monkeypatch):

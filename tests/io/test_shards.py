@@ -349,6 +349,7 @@ def test_what_does_not_fit_into_memory_is_not_kept_by_the_system(
         else:
             safetensors.numpy.save_file({"x": part}, path)
     monkeypatch.setattr("proxmtl.io.shards.available_memory", lambda: free)
+    monkeypatch.delattr(os, "O_DIRECT", raising=False)
     dropped = []
 
     def advise(_descriptor, begin, size, advice):

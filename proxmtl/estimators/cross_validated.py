@@ -25,7 +25,7 @@ from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.paths import alone_beside, followed
 from proxmtl.estimators.refits import Refit, Strengths, of_each
 from proxmtl.estimators.samples import Samples
-from proxmtl.estimators.scales import AS_GIVEN, PARETO, UNIT, Scale, Training
+from proxmtl.estimators.scales import AS_GIVEN, PARETO, UNIT, Relevance, Scale, Training
 from proxmtl.estimators.scores import shared_part
 from proxmtl.estimators.scoring import Score
 from proxmtl.estimators.search import (
@@ -153,16 +153,19 @@ class OwnSearch(LinearModel):
         }
 
         groups_in = GroupsOfFolds(groups)
+        known: list[dict[Scale, Relevance]] = [{} for _ in splits]
+        fallback = getattr(given, "fallback", True)
 
-        def run(paths: list[list[Candidate]]) -> Searched:
+        def run(paths: list[list[Candidate]], leader: NDArray[np.float64] | None) -> Searched:
             races = [0 if math.isinf(path[0].shared) else 1 + k for k, path in enumerate(paths)]
             return search(
-                folds_of(X, labels, splits, **options),
+                folds_of(X, labels, splits, known=known, **options),
                 labels,
                 lambda fold, kept: self._points(fold, paths, kept, groups_in(fold)),
                 score,
                 n_folds=len(splits),
                 race_of=np.repeat(races, [len(path) for path in paths]),
+                rival=leader if fallback else None,  # else the best that shares is looked for
                 watch=watch,
                 name=f"search-{crc32(repr(paths).encode()):08x}",  # of these candidates
             )
@@ -179,7 +182,6 @@ class OwnSearch(LinearModel):
             "one_standard_error": given.one_standard_error,
             "evidence": lambda held_out: self._evidence(held_out, calibrated),
         }
-        fallback = getattr(given, "fallback", True)
         alone, shared = (
             best_of(candidates, found, among=kind, **deciding)
             for kind in (Candidate.is_alone, Candidate.shares if fallback else Candidate.has_part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from proxmtl.problem import Problem
 from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.targets import Reduction
 
-__all__ = ["AS_GIVEN", "PARETO", "UNIT", "Rescaled", "Scale", "Training"]
+__all__ = ["AS_GIVEN", "PARETO", "UNIT", "Relevance", "Rescaled", "Scale", "Training"]
 
 Array = NDArray[Any]
 
@@ -59,6 +59,20 @@ TINY = 1e-30
 UNIT, PARETO, AS_GIVEN = Scale(0.0), Scale(0.5), Scale(1.0)
 
 
+class Relevance(NamedTuple):
+    """How much features count in single-task models."""
+
+    sizes: NDArray[np.float64] | None
+    """Sizes of their coefficients on features of unit variance over the largest, (D,); None where
+    nothing was learnt."""
+    deviations: NDArray[np.float64] | float
+    """Their standard deviations as they are in the training part, (D,), or of all of them."""
+
+    def factors(self, power: int) -> NDArray[np.float64] | None:
+        """Factors of the features for a power of the relevance."""
+        return None if self.sizes is None else self.sizes ** (power / 2) / self.deviations
+
+
 class Rescaled(NamedTuple):
     """A problem on features that have been multiplied by factors."""
 
@@ -91,6 +105,8 @@ class Training:
         Standard deviations of the features as given; None if `X` are these.
     loss, fit_intercept, reduction
         Of the problems.
+    known : dict
+        Relevance that was found before, by scales of power 1.
     """
 
     X: Samples
@@ -100,6 +116,7 @@ class Training:
     loss: Loss
     fit_intercept: bool
     reduction: Reduction
+    known: dict[Scale, Relevance] = field(default_factory=dict)
 
     @cached_property
     def posed(self) -> Posed:
@@ -143,6 +160,18 @@ class Training:
             if self.spread is None or not scale.power:
                 return None
             return _largest_one(_varied(self.spread) ** scale.power)
+        if accuracy:
+            relevance = self._relevance(scale, accuracy)
+        else:
+            key = scale._replace(relevance=1)
+            if key not in self.known:
+                self.known[key] = self._relevance(scale, accuracy)
+            relevance = self.known[key]
+        found = relevance.factors(scale.relevance)
+        return self._factors(scale.base, {}) if found is None else found
+
+    def _relevance(self, scale: Scale, accuracy: dict[str, Any]) -> Relevance:
+        """Relevance of the features in single-task models at the ridge of a scale."""
         base = self.at(scale.base)
         ridge = SquaredFrobenius(scale.ridge * own_unit(base.problem, self.sample_weight))
         if accuracy:
@@ -152,9 +181,8 @@ class Training:
         coef = base.problem.design.split(base.point(point))[0].numpy().astype(np.float64)
         deviations = 1.0 if self.spread is not None else self.X.moments(self.labels.per_row()).scale
         sizes = _largest_one(np.sqrt(np.square(coef).sum(axis=1)) * deviations)
-        if not np.isfinite(sizes).all() or not sizes.any():  # nothing was learnt
-            return base.factors
-        return sizes ** (scale.relevance / 2) / deviations
+        learnt = np.isfinite(sizes).all() and sizes.any()
+        return Relevance(sizes if learnt else None, deviations)
 
 
 def _varied(spread: NDArray[np.float64]) -> NDArray[np.float64]:

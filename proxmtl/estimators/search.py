@@ -18,7 +18,7 @@ from proxmtl.estimators.grouping import part_of
 from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.racing import promising
 from proxmtl.estimators.samples import Samples
-from proxmtl.estimators.scales import Training
+from proxmtl.estimators.scales import Relevance, Scale, Training
 from proxmtl.estimators.scoring import Score
 from proxmtl.estimators.watch import Watch
 from proxmtl.groups import Groups
@@ -211,13 +211,14 @@ def folds_of(
     fit_intercept: bool,
     spread: NDArray[np.float64] | None,
     reduction: Reduction,
+    known: Sequence[dict[Scale, Relevance]],
 ) -> Iterator[Fold]:
     """Yield the fold of each split; moments and units are those of its training part.
 
     ``spread`` are the standard deviations of the features before they were standardised; None if
-    they are as given, and stay so.
+    they are as given, and stay so. ``known`` holds what is known of their relevance in each split.
     """
-    for train, test in splits:
+    for (train, test), relevance in zip(splits, known, strict=True):
         part = labels.part(train)
         columns = part.learnable
         if not len(columns):
@@ -232,7 +233,7 @@ def folds_of(
         if part.coding == "real":
             units = part.units(centred=fit_intercept, robust=isinstance(loss, Huber))
             part = part.in_units(units)
-        training = Training(rows, part, columns, own, loss, fit_intercept, reduction)
+        training = Training(rows, part, columns, own, loss, fit_intercept, reduction, relevance)
         yield Fold(training, columns, units, np.asarray(test), held_out)
 
 
@@ -244,13 +245,14 @@ def search(
     *,
     n_folds: int,
     race_of: NDArray[np.intp],
+    rival: NDArray[np.float64] | None,
     watch: Watch,
     name: str,
 ) -> Searched:
     """Solve the candidates on the folds and score the held-out rows.
 
-    A candidate that is clearly worse on the first folds than another one of its race is not solved
-    on the other folds (:func:`promising`).
+    A candidate that is clearly worse on the first folds than another one of its race, or than the
+    rival, is not solved on the other folds (:func:`promising`).
 
     Parameters
     ----------
@@ -267,6 +269,8 @@ def search(
         Number of folds F.
     race_of : ndarray of int, shape (C,)
         Index of each candidate's race.
+    rival : ndarray, shape (F, M), or None
+        Scores of the best candidate of an earlier search on these folds.
     watch, name
         What keeps finished folds, and the name of this search.
     """
@@ -290,7 +294,9 @@ def search(
         held_out[:, fold.test], scores[:, f] = found["held_out"].numpy(), found["scores"].numpy()
         passes += found["passes"] * fold.problem.targets.n_entries / n
         solved[kept] = f + 1
-        kept = promising(scores[:, : f + 1], kept, race_of)
+        kept = promising(
+            scores[:, : f + 1], kept, race_of, None if rival is None else rival[: f + 1]
+        )
     two = "both classes" if labels.coding == "signs" else "two different labels"
     if scores is None or held_out is None:
         raise ValueError(f"cv: no training part has {two} of an attribute; use fewer folds.")

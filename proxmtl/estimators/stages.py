@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from proxmtl.estimators.search import Searched, joined
 from proxmtl.estimators.verdict import Candidate, beyond_the_end, leading
 
@@ -15,11 +18,11 @@ EXTENSIONS = 2
 Paths = list[list[Candidate]]
 Stage = Callable[[Candidate | None], Paths]
 """Maps the best candidate so far (None: there is none) to paths of further ones."""
+Run = Callable[[Paths, NDArray[np.float64] | None], Searched]
+"""Solves the candidates of paths on the folds, given the scores (F, M) of the best one so far."""
 
 
-def in_stages(
-    stages: Sequence[Stage], run: Callable[[Paths], Searched], flat: float
-) -> tuple[list[Candidate], Searched]:
+def in_stages(stages: Sequence[Stage], run: Run, flat: float) -> tuple[list[Candidate], Searched]:
     """Search stage by stage.
 
     A path is extended if the best candidate of all lies at its end, and is of the stage at hand.
@@ -42,7 +45,10 @@ def in_stages(
             if not paths:
                 break
             candidates += [each for path in paths for each in path]
-            found = run(paths) if found is None else joined(found, run(paths))
+            if found is None:
+                found = run(paths, None)
+            else:
+                found = joined(found, run(paths, found.scores[leading(found.means)]))
             own = leading(found.means) >= first
             paths = beyond_the_end(candidates, found.means, flat) if own else []
     assert found is not None

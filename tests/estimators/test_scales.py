@@ -1,5 +1,7 @@
 """The scales of the features that searches compare, and what is fitted on them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from scipy.sparse import csr_array
 from sklearn.metrics import average_precision_score
 
 import proxmtl as pm
-from proxmtl.estimators import load_model, save_model
+from proxmtl.estimators import load_model, save_model, scales
 from proxmtl.estimators.labels import EncodedLabels
 from proxmtl.estimators.samples import Samples
 from proxmtl.estimators.scales import AS_GIVEN, PARETO, UNIT, Scale, Training
@@ -54,6 +56,19 @@ def test_relevance_is_the_size_of_coefficients_in_models_alone(relevance):
     )
     # candidates of a search are solved approximately
     np.testing.assert_allclose(learnt.at(scale).factors, expected / expected.max(), atol=0.03)
+
+
+def test_models_whose_coefficients_are_the_relevance_are_solved_once_for_all_powers(monkeypatch):
+    learnt, known = training(), {}
+    again = replace(learnt, known=known)
+    expected = [learnt.at(Scale(0.5, power, 0.1)).factors for power in (1, 2)]
+    for each, found in zip((1, 2), expected, strict=True):
+        np.testing.assert_array_equal(again.at(Scale(0.5, each, 0.1)).factors, found)
+        monkeypatch.setattr(scales, "followed", None)  # from now on nothing is solved
+    assert list(known) == [RELEVANT]
+    np.testing.assert_array_equal(replace(learnt, known=known).at(RELEVANT).factors, expected[0])
+    with pytest.raises(TypeError, match="NoneType"):
+        again.at(Scale(0.5, 1, 0.2))
 
 
 @pytest.mark.parametrize("scale", [PARETO, AS_GIVEN, RELEVANT], ids=str)

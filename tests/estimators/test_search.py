@@ -36,7 +36,9 @@ def test_who_is_behind_by_much_more_than_the_noise_is_given_up():
     np.testing.assert_array_equal(kept, [True, True, False])
 
 
-@pytest.mark.parametrize(("n_folds", "m", "share"), [(2, 1, 0.0), (3, 2, 0.0), (2, 20, 0.2)])
+@pytest.mark.parametrize(
+    ("n_folds", "m", "share"), [(2, 1, 0.0), (3, 2, 0.0), (2, 20, 0.2), (1, 40, 0.05)]
+)
 def test_noise_gives_few_up(n_folds, m, share):
     rng = np.random.default_rng(0)
     gone = 0
@@ -51,13 +53,41 @@ def test_each_path_keeps_its_leader():
     np.testing.assert_array_equal(kept, [True, True, False])
 
 
-def test_one_fold_gives_nobody_up_and_nobody_comes_back():
-    scores, one_path = scored([0.0, 1.0, 2.0]), np.zeros(3, dtype=int)
+def test_after_one_fold_only_a_large_gap_counts():
+    """Attributes of one fold have its rows in common: three standard errors, where there are 8."""
+    one_path = np.zeros(3, dtype=int)
+    first = scored([0.0, 0.0, 1.0], noise=0.2)[:, :1]
+    np.testing.assert_array_equal(promising(first, EVERYONE, one_path), [True, True, False])
+    gap = np.array([0.0, 1.0]).reshape(2, 1, 1)
+    spread = np.sqrt(40) * np.resize([1.0, -1.0], 40) / 2.5  # the gap is 2.5 standard errors
+    scores = np.concatenate([np.zeros((1, 2, 40)), -gap[1:] + np.tile(spread, (1, 2, 1))])
+    both, path = np.ones(2, dtype=bool), np.zeros(2, dtype=int)
+    assert promising(scores[:, :1], both, path).all()
+    np.testing.assert_array_equal(promising(scores, both, path), [True, False])
+
+
+def test_few_scores_give_nobody_up_and_nobody_comes_back():
+    scores, one_path = scored([0.0, 1.0, 2.0], tasks=7), np.zeros(3, dtype=int)
     assert promising(scores[:, :1], EVERYONE, one_path).all()
     scores[:, 1] = np.nan  # this fold scores nothing
     assert promising(scores[:, :2], EVERYONE, one_path).all()
     gone = np.array([True, False, True])
     assert not promising(scores, gone, one_path)[1]
+
+
+def test_who_is_behind_a_rival_is_given_up_but_the_leader_of_each_path():
+    scores = scored([2.0, 0.99, 1.0, 0.3, 0.0], noise=0.1)
+    race_of, everyone = np.array([0, 0, 0, 1, 1]), np.ones(5, dtype=bool)
+    alone = promising(scores, everyone, race_of)
+    np.testing.assert_array_equal(alone, [False, True, True, False, True])
+    (rival,) = scored([-1.0], noise=0.1)
+    kept = promising(scores, everyone, race_of, rival)
+    assert kept[:3].sum() == kept[3:].sum() == 1
+    assert kept[4]
+    (behind,) = scored([3.0], noise=0.1)  # a rival that is worse changes nothing
+    np.testing.assert_array_equal(promising(scores, everyone, race_of, behind), alone)
+    rival[1] = np.nan  # a fold that it has no score of says nothing
+    np.testing.assert_array_equal(promising(scores, everyone, race_of, rival), kept)
 
 
 def test_who_leads_a_fold_is_kept():

@@ -86,8 +86,10 @@ ABLATIONS = (
     Row("squared", "W = L S, squared norms (a trace norm)", asked=True),
     Row("mg-palm", "W = L S, groups, PALM with the exact prox", asked=True),
     *(Row(f"mg-k{k}", f"W = L S, groups, K = {k}", asked=True) for k in (4, 8, 16)),
+    Row("mg-surface", "W = L S, groups, the paper's strengths apart", asked=True),
+    Row("own-surface", "W = L S + V, groups, both strengths", asked=True),
 )
-"""The grouped row with one part changed."""
+"""The grouped row with one part changed, or on a grid of two strengths."""
 HAND_MADE = Row(
     "cf",
     "linear SVM of each attribute on hand-made features, scikit-learn",

@@ -35,6 +35,7 @@ def page(table: Table, data: Data, cells: Sequence[Mapping[str, Any]], command: 
             lines += _beside(table, data, full, published)
         lines += _differences(table, full)
         lines += _systems(table, full, command)
+        lines += _surfaces(table, full)
     lines += _efficiency(table, cells)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -200,6 +201,33 @@ def _systems(table: Table, cells: Sequence[Mapping[str, Any]], command: str) -> 
             run = f"`{command} --systems {system.name}`"
             lines.append(_row([system.title, run, str(len(mine)), chosen, seconds]))
     return [*lines, ""]
+
+
+def _surfaces(table: Table, cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Average precision on the validation parts, on the grid of two strengths of a row."""
+    lines = []
+    for system in table.systems:
+        mine = [cell for cell in cells if cell["system"] == system.name]
+        if "surface" not in system.options or not mine:
+            continue
+        first, second = system.options["surface"]
+        every = pd.DataFrame([line for cell in mine for line in cell["validation"]])
+        means = 100 * every.pivot_table("ap", first, second).sort_index(ascending=False)
+        said = (
+            f"{system.title}: average precision on the validation parts, %, the mean over "
+            f"{len(mine)} splits, by `{first}` in rows and `{second}` in columns:"
+        )
+        lines += [
+            said,
+            "",
+            *_head(["", *(f"{strength:.2g}" for strength in means.columns)]),
+            *(
+                _row([f"{strength:.2g}", *(f"{value:.2f}" for value in row)])
+                for strength, row in zip(means.index, means.to_numpy(), strict=True)
+            ),
+            "",
+        ]
+    return lines
 
 
 def _chosen(cell: Mapping[str, Any]) -> str:

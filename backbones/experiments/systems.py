@@ -60,6 +60,10 @@ SHARED = (0.3, 0.1, 0.03)
 """Of the critical strength, at which a first latent task no longer pays."""
 GAMMAS, LAMBDAS = (1.0, 1e-1, 1e-2, 1e-3), (10.0, 1.0, 1e-1, 1e-2, 1e-3)
 """Of the bilinear row."""
+BOTH = (0.7, 0.5, 0.3, 0.17, 0.1), (10.0, 3.0, 1.0, 0.3, 0.1)
+"""Of a surface: what is shared, and own parts, in units of the estimator."""
+PAPERS = (0.02, 0.006, 0.002, 0.0006), (0.0, 6e-5, 2e-4, 6e-4, 2e-3, 6e-3)
+"""Of a surface: the paper's mu = lambda, and its gamma, in units of the loss."""
 NO_OWN_PARTS = 1e6
 FIT: dict[str, Any] = {"max_passes": 100, "tol": 1e-3}
 
@@ -134,21 +138,21 @@ def _tuned(kind: Any, groups: str, options: Mapping[str, Any], part: Part) -> Fi
     )
 
 
-def _latent(groups: str, options: Mapping[str, Any], part: Part) -> Fitted:
-    """``W = L S`` without own parts."""
+def _latent(
+    groups: str, options: Mapping[str, Any], grid: Sequence[Mapping[str, Any]], part: Part
+) -> Fitted:
+    """``W = L S``, without own parts unless a candidate says otherwise."""
 
     def make(given: Part, **parameters: Any) -> LatentMTLClassifier:
         return LatentMTLClassifier(
             groups=_groups(groups, given),
-            own_strength=math.inf,
             standardize=given.standardize,
             label_names=given.names,
             random_state=given.seed,
-            **options,
-            **parameters,
+            **{"own_strength": math.inf, **options, **parameters},
         )
 
-    return searched(part, make, [{"shared_strength": a} for a in SHARED])
+    return searched(part, make, grid)
 
 
 def _squared(part: Part) -> Fitted:
@@ -262,8 +266,15 @@ _CONVEX = {"tol": 1e-3}
 
 
 def _latent_system(groups: str, options: Mapping[str, Any]) -> Computed:
-    grid = {"shared_strength": SHARED, "groups": groups, **options}
-    return partial(_latent, groups, options), grid
+    grid = [{"shared_strength": a} for a in SHARED]
+    how = {"shared_strength": SHARED, "groups": groups, **options}
+    return partial(_latent, groups, options, grid), how
+
+
+def _surface(axes: tuple[str, str], grid: Sequence[Mapping[str, Any]]) -> Computed:
+    """The grouped row on a grid of two strengths, of which the page shows all scores."""
+    how = {"surface": axes, "grid": grid, "groups": "given", **FIT}
+    return partial(_latent, "given", FIT, grid), how
 
 
 def _tuned_system(kind: Any, groups: str, **scaled: Any) -> Computed:
@@ -299,6 +310,18 @@ _COMPUTED: dict[str, Computed] = {
     "squared": (_squared, {"shared_strength": SHARED, "own_strength": NO_OWN_PARTS, **FIT}),
     "mg-palm": _latent_system("given", {"algorithm": "palm", **FIT}),
     **{f"mg-k{k}": _latent_system("given", {"n_latents": k, **FIT}) for k in (4, 8, 16)},
+    "own-surface": _surface(
+        ("shared_strength", "own_strength"),
+        [{"shared_strength": a, "own_strength": b} for a in BOTH[0] for b in BOTH[1]],
+    ),
+    "mg-surface": _surface(
+        ("group_strength", "l1_strength"),
+        [
+            {"group_strength": a, "frobenius_strength": a, "l1_strength": b}
+            for a in PAPERS[0]
+            for b in PAPERS[1]
+        ],
+    ),
     **{row.name: end_to_end(row.name) for row in TRAINED},
     "bilinear": (
         partial(bilinear, GAMMAS, LAMBDAS),

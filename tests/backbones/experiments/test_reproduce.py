@@ -88,6 +88,17 @@ def test_tables_come_from_one_command_and_go_on_where_they_were(command, tmp_pat
     assert f"torch 1.0 and {single[0]['versions']['torch']}, " in mixed
     assert "over splits, which learn from disjoint rows and share a test set, the" in mixed
     assert "accuracy, points" in mixed
+    grid = [
+        {"shared_strength": a, "own_strength": b, "ap": a + b}
+        for a, b in [(0.1, 0.02), (0.1, 0.01), (0.5, 0.02), (0.5, 0.01)]
+    ]
+    surface = [{**cell, "system": "own-surface", "validation": grid} for cell in single]
+    for cell in surface[1:]:
+        cell["validation"] = [{**line, "ap": line["ap"] + 0.25} for line in grid]
+    text_of_it = page(whole_table(table), data, surface, "")
+    assert "5 splits, by `shared_strength` in rows and `own_strength` in columns:" in text_of_it
+    assert "|  | 0.01 | 0.02 |" in text_of_it
+    assert "| 0.5 | 71.00 | 72.00 |\n| 0.1 | 31.00 | 32.00 |" in text_of_it
 
     del fits[:]
     again = command()

@@ -182,11 +182,12 @@ class OwnSearch(LinearModel):
             "one_standard_error": given.one_standard_error,
             "evidence": lambda held_out: self._evidence(held_out, calibrated),
         }
-        alone, shared = (
-            best_of(candidates, found, among=kind, **deciding)
-            for kind in (Candidate.is_alone, Candidate.shares if fallback else Candidate.has_part)
-        )
+        alone = best_of(candidates, found, among=Candidate.is_alone, **deciding)
         assert alone is not None
+        if fallback:
+            deciding["over"] = alone
+        kind = Candidate.shares if fallback else Candidate.has_part
+        shared = best_of(candidates, found, among=kind, **deciding)
         self.sharing_ = sharing(found, alone, shared, fallback=fallback)
         chosen = np.full(n_attributes, alone, dtype=np.intp)
         if shared is not None:

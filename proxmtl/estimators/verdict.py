@@ -213,15 +213,22 @@ def best_of(
     among: Callable[[Candidate], bool],
     evidence: Evidence,
     one_standard_error: bool = False,
+    over: int | None = None,
 ) -> int | None:
     """Index of the best of some of the candidates; None if there is none of them.
 
-    Where several have the best score, as where all of them order all rows correctly, it is the
+    That is the one with the largest mean score or, with the index ``over`` of another one, with the
+    largest mean gain over that, less the standard error of the gain over the attributes: of many
+    candidates that gain for some attributes and lose for others, one is ahead by chance. Where
+    several have the best score, as where all of them order all rows correctly, it is the
     strongest of those whose held-out scores tell the labels best (of many, some along the path are
     compared). With ``one_standard_error``: the
     strongest one within a standard error of the best.
     """
     means = found.means
+    if over is not None:
+        gains = (_gains(found, over, i)[0] for i in range(len(candidates)))
+        means = means - np.array([_error_over_attributes(gain) for gain in gains])
     known = np.isfinite(means)
     numbers = [i for i, each in enumerate(candidates) if among(each) and known[i]]
     if not numbers:

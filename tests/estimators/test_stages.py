@@ -76,6 +76,18 @@ def test_paths_of_earlier_stages_do_not_go_on():
     assert len(runs) == 1 + EXTENSIONS + 1
 
 
+def test_a_steady_gain_is_better_than_a_larger_one_that_attributes_differ_in():
+    relevant = Scale(0.0, 1, 0.1)
+    candidates = [*alone(0.1), *alone(0.1, 0.01, 0.001, scale=relevant)]
+    gains = np.array([[0.0, 0.0, 0.0, 0.0], [0.02] * 4, [0.2, -0.1, 0.2, -0.1], [0.0, 0.07, 0, 0]])
+    scores = np.tile(0.7 + gains[:, None, :], (1, 2, 1))
+    found = Searched(scores, np.zeros((4, 1, 4), np.float32), np.full(4, 2), 0.0)
+    how = {"among": Candidate.shares, "evidence": lambda _: 0.0}
+    assert best_of(candidates, found, **how) == 2  # means of 0.02, 0.05 and 0.0175
+    assert best_of(candidates, found, **how, over=0) == 1
+    assert best_of(candidates, found, **(how | {"among": Candidate.is_alone}), over=0) == 0
+
+
 def test_the_strongest_within_an_error_is_of_the_path_of_the_best():
     candidates = [*alone(1.0, 0.1), *alone(100.0, scale=AS_GIVEN)]
     scores = np.array([[0.70, 0.72], [0.71, 0.73], [0.70, 0.72]])[:, :, None]

@@ -97,6 +97,8 @@ def _parameters(kind: type) -> dict[str, Check]:
 def _like(name: str, default: Any) -> Check:
     if name == "threshold":
         return either(text, number(0, 1))
+    if name == "standardize" and isinstance(default, str):
+        return either(flag, text)
     if name.endswith("strength") and not isinstance(default, int | float):
         return either(null, number(0)) if default is None else either(null, number(0), text)
     if isinstance(default, bool):

@@ -207,9 +207,14 @@ def scaling_of(report: pd.DataFrame) -> str:
 
 def _scaled(name: str) -> str:
     base, *relevance = name.split(", ")
-    if relevance:  # which takes the place of the scaling of the models that tell it
-        return "scaled to unit variance, and weighed by their relevance to all attributes"
-    return _SCALED.get(base, base)
+    scaled = _SCALED.get(base, base)
+    if relevance:  # the scaling is that of the models that tell it
+        told = "" if base == "unit variance" else f" on features {scaled}"
+        return (
+            "scaled to unit variance, and weighed by their relevance to all attributes, the size "
+            f"of their coefficients in models of each attribute alone{told}"
+        )
+    return scaled
 
 
 def clear_gains(report: pd.DataFrame, sign: int = 1) -> list[str]:

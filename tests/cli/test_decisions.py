@@ -43,6 +43,16 @@ def test_thresholds_of_a_fit_are_those_of_its_predictions(program, files):
     )
 
 
+@pytest.mark.parametrize("scaling", ["--standardize", "--no-standardize"])
+def test_runs_of_a_fixed_scaling_are_read_by_all_commands(program, files, scaling):
+    assert program(*FIT, "--auto", scaling)[0] == 0
+    assert load_model(files / "run").standardize is (scaling == "--standardize")
+    assert (files / "run" / "report.html").is_file() or program("report", "run")[0] == 0
+    assert program("inspect", "run")[0] == 0
+    assert program("predict", "run", "x.npy", "--out", "p.csv")[0] == 0
+    assert program("evaluate", "run", "x.npy", "--labels", "y.csv")[0] == 0
+
+
 def test_probabilities_are_those_of_calibrated_runs_alone(program, files):
     assert program(*FIT, "--single-task", "0.1", "--no-report")[0] == 0
     code, _, err = program("predict", "run", "x.npy", "--out", "p.csv", "--probabilities")

@@ -3,6 +3,7 @@
 import fractions
 import json
 import pickle
+import warnings
 from dataclasses import field
 
 import numpy as np
@@ -188,6 +189,25 @@ def test_what_a_search_found_is_saved(tmp_path):
     assert type(again.l2_strength) is float
     assert again.l2_strength == best.l2_strength
     np.testing.assert_array_equal(again.fit(X, Y).coef_, best.coef_)
+
+
+@pytest.mark.parametrize("scaling", ["search", True, False, np.bool_(True)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(pm.SingleTaskClassifierCV, pm.SharedPlusOwnClassifierCV, pm.LatentMTLClassifierCV),
+        *(pm.SingleTaskRegressorCV, pm.SharedPlusOwnRegressorCV, pm.LatentMTLRegressorCV),
+    ],
+)
+def test_searches_of_every_scaling_are_saved(tmp_path, kind, scaling):
+    model = kind(cv=2, max_passes=12, standardize=scaling, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the budget is short
+        model.fit(X, Y)
+    again = _reloaded(model, tmp_path / "model")
+    assert again.standardize == scaling
+    assert isinstance(again.standardize, str if scaling == "search" else bool)
+    np.testing.assert_array_equal(again.coef_, model.coef_)
 
 
 def test_a_parameter_that_cannot_be_saved_is_named(tmp_path):

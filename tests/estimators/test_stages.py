@@ -118,9 +118,14 @@ def test_attributes_share_by_a_part_or_by_relevance(candidate, kind):
 
 def test_the_scaling_in_words():
     table = pd.DataFrame({"shared": [True, False], "scaling": ["Pareto, relevance", "Pareto"]})
-    together = "scaled to unit variance, and weighed by their relevance to all attributes"
     apart = "divided by the roots of their standard deviations"
+    weighed = (
+        "scaled to unit variance, and weighed by their relevance to all attributes, the size of "
+        "their coefficients in models of each attribute alone"
+    )
+    together = f"{weighed} on features {apart}"
     assert scaling_of(table) == f"{together} (of attributes alone: {apart})"
     assert scaling_of(table[:1]) == together
     assert scaling_of(table[1:]) == apart
+    assert scaling_of(table.assign(scaling="unit variance, relevance squared")) == weighed
     assert scaling_of(table.drop(columns="scaling")) == ""

@@ -62,7 +62,8 @@ class Request:
             return
         if self.number is None:
             self.number, self.moment = number, time.monotonic()
-            raise Stopped(number)
+            self._stop(number)
+            return
         if time.monotonic() - self.moment > PATIENCE:
             # the disk is at every moment as after a crash, which the next command clears up
             with contextlib.suppress(OSError):
@@ -73,7 +74,17 @@ class Request:
         """Raise the exception once more."""
         del number, frame
         if self.number is not None and os.getpid() == self.process:
-            raise Stopped(self.number)
+            self._stop(self.number)
+
+    @staticmethod
+    def _stop(number: int) -> None:
+        """Raise the exception, or somewhat later where it would abort the process."""
+        spec = getattr(sys.modules.get("torch"), "__spec__", None)
+        # while it is imported, torch's C++ calls Python, and can't pass exceptions on
+        if getattr(spec, "_initializing", False) and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+            return
+        raise Stopped(number)
 
 
 _current: list[Request] = []

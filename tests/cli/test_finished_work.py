@@ -318,3 +318,30 @@ def test_a_signal_while_python_ends_leaves_a_finished_command_its_exit_code(name
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
     assert done.stdout.startswith("proxmtl ")
+
+
+WHILE_IMPORTED = """
+import signal, sys, time, types
+from proxmtl.cli.signals import Stopped, stoppable
+
+module = types.ModuleType("torch")
+module.__spec__ = types.SimpleNamespace(_initializing=True)
+sys.modules["torch"] = module
+with stoppable() as request:
+    try:
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.2)
+        print("imported")
+        module.__spec__._initializing = False
+        time.sleep(20)
+    except Stopped:
+        print("stopped", request.exit_code)
+"""
+
+
+@posix
+def test_a_signal_while_torch_is_imported_waits_for_the_end_of_the_import():
+    """Its C++ calls Python meanwhile, and an exception there would abort the process."""
+    command = [sys.executable, "-c", WHILE_IMPORTED]
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=120)
+    assert done.stdout.split("\n")[:2] == ["imported", "stopped 130"], done.stderr

@@ -177,10 +177,9 @@ class SharedPlusOwnClassifierCV(SearchedClassifier, TraceSearch):
     path of its strengths, or both. Of these, the candidate with the largest mean gain on held-out
     rows over the best single-task classifiers, less the standard error of the gain over the
     attributes, is used if that is positive, except for attributes that are expected to lose by it:
-    these keep a single-task classifier. The expected gain of an
-    attribute is its gain on held-out rows, shrunk towards the mean gain by empirical Bayes (the
-    more, the more the folds disagree). Parameters and attributes are those of
-    :class:`SingleTaskClassifierCV`, and these:
+    these keep a single-task classifier. The expected gain of an attribute is its gain on held-out
+    rows, shrunk towards the mean gain by empirical Bayes (the more, the more the folds disagree).
+    Parameters and attributes are those of :class:`SingleTaskClassifierCV`, and these:
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ from proxmtl.estimators.losses import resolve_loss
 from proxmtl.estimators.paths import alone_beside, followed
 from proxmtl.estimators.refits import Refit, Strengths, of_each
 from proxmtl.estimators.samples import Samples
-from proxmtl.estimators.scales import AS_GIVEN, PARETO, UNIT, Relevance, Scale, Training
+from proxmtl.estimators.scales import AS_GIVEN, PARETO, UNIT, Scale, Training
 from proxmtl.estimators.scores import shared_part
 from proxmtl.estimators.scoring import Score
 from proxmtl.estimators.search import (
@@ -153,7 +153,7 @@ class OwnSearch(LinearModel):
         }
 
         groups_in = GroupsOfFolds(groups)
-        known: list[dict[Scale, Relevance]] = [{} for _ in splits]
+        known: list[dict[Scale, NDArray[np.float64] | None]] = [{} for _ in splits]
         fallback = getattr(given, "fallback", True)
 
         def run(paths: list[list[Candidate]], leader: NDArray[np.float64] | None) -> Searched:

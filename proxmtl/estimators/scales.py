@@ -20,7 +20,7 @@ from proxmtl.problem import Problem
 from proxmtl.regularizers import SquaredFrobenius
 from proxmtl.targets import Reduction
 
-__all__ = ["AS_GIVEN", "PARETO", "UNIT", "Relevance", "Rescaled", "Scale", "Training"]
+__all__ = ["AS_GIVEN", "PARETO", "UNIT", "Rescaled", "Scale", "Training"]
 
 Array = NDArray[Any]
 
@@ -59,20 +59,6 @@ TINY = 1e-30
 UNIT, PARETO, AS_GIVEN = Scale(0.0), Scale(0.5), Scale(1.0)
 
 
-class Relevance(NamedTuple):
-    """How much features count in single-task models."""
-
-    sizes: NDArray[np.float64] | None
-    """Sizes of their coefficients on features of unit variance over the largest, (D,); None where
-    nothing was learnt."""
-    deviations: NDArray[np.float64] | float
-    """Their standard deviations as they are in the training part, (D,), or of all of them."""
-
-    def factors(self, power: int) -> NDArray[np.float64] | None:
-        """Factors of the features for a power of the relevance."""
-        return None if self.sizes is None else self.sizes ** (power / 2) / self.deviations
-
-
 class Rescaled(NamedTuple):
     """A problem on features that have been multiplied by factors."""
 
@@ -106,7 +92,8 @@ class Training:
     loss, fit_intercept, reduction
         Of the problems.
     known : dict
-        Relevance that was found before, by scales of power 1.
+        Sizes of coefficients that were found before, by scales of the first power of the relevance;
+        None where nothing was learnt.
     """
 
     X: Samples
@@ -116,7 +103,7 @@ class Training:
     loss: Loss
     fit_intercept: bool
     reduction: Reduction
-    known: dict[Scale, Relevance] = field(default_factory=dict)
+    known: dict[Scale, NDArray[np.float64] | None] = field(default_factory=dict)
 
     @cached_property
     def posed(self) -> Posed:
@@ -160,29 +147,28 @@ class Training:
             if self.spread is None or not scale.power:
                 return None
             return _largest_one(_varied(self.spread) ** scale.power)
-        if accuracy:
-            relevance = self._relevance(scale, accuracy)
-        else:
-            key = scale._replace(relevance=1)
-            if key not in self.known:
-                self.known[key] = self._relevance(scale, accuracy)
-            relevance = self.known[key]
-        found = relevance.factors(scale.relevance)
-        return self._factors(scale.base, {}) if found is None else found
-
-    def _relevance(self, scale: Scale, accuracy: dict[str, Any]) -> Relevance:
-        """Relevance of the features in single-task models at the ridge of a scale."""
-        base = self.at(scale.base)
-        ridge = SquaredFrobenius(scale.ridge * own_unit(base.problem, self.sample_weight))
-        if accuracy:
-            point = minimised(base.problem.with_regularizers(ridge), **accuracy).solution
-        else:
-            (point,) = followed(base.problem, [ridge])
-        coef = base.problem.design.split(base.point(point))[0].numpy().astype(np.float64)
         deviations = 1.0 if self.spread is not None else self.X.moments(self.labels.per_row()).scale
+        key, known = scale._replace(relevance=1), {} if accuracy else self.known
+        if key not in known:
+            known[key] = self._sizes(scale.base, scale.ridge, accuracy, deviations)
+        sizes = known[key]
+        if sizes is None:
+            return self._factors(scale.base, {})
+        return sizes ** (scale.relevance / 2) / deviations
+
+    def _sizes(
+        self, base: Scale, ridge: float, accuracy: dict[str, Any], deviations: Any
+    ) -> NDArray[np.float64] | None:
+        """Sizes of the coefficients of single-task models, on features of unit variance."""
+        at = self.at(base)
+        penalty = SquaredFrobenius(ridge * own_unit(at.problem, self.sample_weight))
+        if accuracy:
+            point = minimised(at.problem.with_regularizers(penalty), **accuracy).solution
+        else:
+            (point,) = followed(at.problem, [penalty])
+        coef = at.problem.design.split(at.point(point))[0].numpy().astype(np.float64)
         sizes = _largest_one(np.sqrt(np.square(coef).sum(axis=1)) * deviations)
-        learnt = np.isfinite(sizes).all() and sizes.any()
-        return Relevance(sizes if learnt else None, deviations)
+        return sizes if np.isfinite(sizes).all() and sizes.any() else None
 
 
 def _varied(spread: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from proxmtl.estimators.grouping import part_of
 from proxmtl.estimators.labels import EncodedLabels, TargetUnits
 from proxmtl.estimators.racing import promising
 from proxmtl.estimators.samples import Samples
-from proxmtl.estimators.scales import Relevance, Scale, Training
+from proxmtl.estimators.scales import Scale, Training
 from proxmtl.estimators.scoring import Score
 from proxmtl.estimators.watch import Watch
 from proxmtl.groups import Groups
@@ -211,7 +211,7 @@ def folds_of(
     fit_intercept: bool,
     spread: NDArray[np.float64] | None,
     reduction: Reduction,
-    known: Sequence[dict[Scale, Relevance]],
+    known: Sequence[dict[Scale, NDArray[np.float64] | None]],
 ) -> Iterator[Fold]:
     """Yield the fold of each split; moments and units are those of its training part.
 
